@@ -1,0 +1,33 @@
+"""ElasticRanker: cross-encoder reranking whose cost per query you choose.
+
+`ElasticRanker` is the PyTerrier transformer, `Budget` what a query may cost. Names are loaded when first used, so that
+importing this package starts no JVM and does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+_HOMES = {
+    "Budget": "elasticranker.budget",
+    "ElasticRanker": "elasticranker.ranker",
+    "EnergyRouter": "elasticranker.routing",
+}
+__all__ = ["Budget", "ElasticRanker", "EnergyRouter", "__version__"]
+
+if TYPE_CHECKING:
+    from elasticranker.budget import Budget
+    from elasticranker.ranker import ElasticRanker
+    from elasticranker.routing import EnergyRouter
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

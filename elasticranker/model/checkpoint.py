@@ -1,0 +1,234 @@
+"""Checkpoints on disk: safetensors and JSON, nothing pickled, every file checked against its digest.
+
+An elastic checkpoint is a folder: `model.safetensors`, `config.json` (the backbone's), the tokenizer's files,
+`elastic.json` (what it holds) and `README.md` (the model card). Any other folder or id is taken for an ordinary
+Hugging Face cross-encoder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from elasticranker.cost import CostModel
+from elasticranker.ladder import Ladder, untuned
+from elasticranker.plan import SubNet
+
+FORMAT = 1
+MANIFEST = "elastic.json"
+WEIGHTS = "model.safetensors"
+DEFAULT = Path(__file__).parent.parent / "checkpoints" / "default"
+
+
+@dataclass
+class Checkpoint:
+    """A loaded checkpoint.
+
+    Attributes:
+        encoder: the trained encoder (float32).
+        tokenizer: the backbone's.
+        config: the backbone's Hugging Face configuration.
+        widths: widths that it was trained at, widest first.
+        ladder: its plans.
+        provenance: how it came to be.
+    """
+
+    encoder: Any
+    tokenizer: Any
+    config: Any
+    widths: tuple[float, ...] = (1.0,)
+    ladder: Ladder | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def subnets(self) -> list[SubNet]:
+        """Every sub-network, by depth and width; depth 0 has no width to vary."""
+        return sorted(
+            SubNet(depth, width) for depth in self.encoder.depths for width in self.widths if depth or width == 1.0
+        )
+
+    @property
+    def cost(self) -> CostModel:
+        """Prices of its sub-networks."""
+        shape = self.encoder.shape
+        readouts = {}
+        for depth, readout in self.encoder.exits.items():
+            name = readout.kind
+            if name == "cls":
+                name = f"cls/{readout.head.shape[0]}" + ("+pooler" if readout.pooler else "")
+            readouts[int(depth)] = name
+        return CostModel(
+            shape.layers, shape.hidden, shape.heads, shape.head_size, shape.neurons, shape.embedding, readouts
+        )
+
+    def plans(self) -> Ladder:
+        """Its ladder, or the untuned one."""
+        return self.ladder if self.ladder is not None else untuned(self.subnets)
+
+    def save(self, folder: str | Path, card: str = "") -> Path:
+        """Write the checkpoint (weights rounded to bfloat16) and return its folder.
+
+        The manifest is written last, so that a half-written folder never looks like a checkpoint.
+        """
+        import torch
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        tensors = {k: v.detach().cpu().to(torch.bfloat16).contiguous() for k, v in self.encoder.state_dict().items()}
+        save_file(tensors, folder / WEIGHTS)
+        self.config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        if card:
+            (folder / "README.md").write_text(card, encoding="utf-8")
+        manifest: dict[str, Any] = {
+            "format": FORMAT,
+            "shape": asdict(self.encoder.shape),
+            "exits": {
+                depth: {"readout": readout.kind} | _options(readout) for depth, readout in self.encoder.exits.items()
+            },
+            "widths": list(self.widths),
+            "ladder": self.ladder.to_json() if self.ladder is not None else None,
+            "provenance": self.provenance,
+            "files": {p.name: _digest(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != "README.md"},
+        }
+        manifest["digest"] = _digest_of(manifest)
+        temporary = folder / f"{MANIFEST}.tmp"
+        temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        os.replace(temporary, folder / MANIFEST)
+        return folder
+
+
+def resolve(source: str | Path) -> str:
+    """`default` as the folder of the shipped checkpoint; anything else as it is.
+
+    Raises:
+        ValueError: a path that looks local but isn't there.
+    """
+    if str(source) == "default":
+        if not (DEFAULT / MANIFEST).exists():
+            raise ValueError(
+                f"model='default': this installation carries no checkpoint in {DEFAULT}; name another model"
+            )
+        return str(DEFAULT)
+    text = str(source)
+    if not Path(text).exists() and (text.startswith((".", "/", "~")) or text.count("/") > 1):
+        raise ValueError(f"model={text!r}: there is no such folder")
+    return text
+
+
+def is_elastic(source: str | Path) -> bool:
+    """Is it a folder that holds an elastic checkpoint?"""
+    return (Path(resolve(source)) / MANIFEST).exists()
+
+
+def fingerprint(source: str | Path) -> str:
+    """What identifies a checkpoint's scores: the manifest's digest, or a digest over a Hugging Face folder's files.
+
+    For an id on the hub, the id and the commit that it resolves to.
+    """
+    place = resolve(source)
+    folder = Path(place)
+    if (folder / MANIFEST).exists():
+        return str(read_manifest(folder)["digest"])
+    if folder.is_dir():
+        files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".bin", ".txt", ".model"})
+        return _digest_of({p.name: _digest(p) for p in files})
+    from transformers import AutoConfig
+
+    commit = getattr(AutoConfig.from_pretrained(place), "_commit_hash", None)
+    return _digest_of({"id": place, "commit": commit})
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """`elastic.json`, checked.
+
+    Raises:
+        ValueError: malformed, of another format, or changed by hand.
+    """
+    path = Path(folder) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found, expected = manifest.get("format"), manifest.get("digest")
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): the checkpoint is damaged, get it again") from error
+    if found != FORMAT:
+        raise ValueError(f"{path} is of format {found}; this version reads format {FORMAT}: train or convert it again")
+    if expected != _digest_of({key: value for key, value in manifest.items() if key != "digest"}):
+        raise ValueError(f"{path} does not match its own digest: it was changed or damaged, get the checkpoint again")
+    return dict(manifest)
+
+
+def load(source: str | Path) -> Checkpoint:
+    """Load an elastic checkpoint, or an ordinary Hugging Face cross-encoder.
+
+    Raises:
+        ValueError: files are missing, truncated or changed, or the architecture isn't supported.
+    """
+    place = resolve(source)
+    if not (Path(place) / MANIFEST).exists():
+        return _load_hugging_face(place)
+    folder = Path(place)
+    manifest = read_manifest(folder)
+    for name, digest in manifest["files"].items():
+        if not (folder / name).exists():
+            raise ValueError(f"{folder} lacks {name}: the checkpoint is incomplete, get it again")
+        if _digest(folder / name) != digest:
+            raise ValueError(
+                f"{folder / name} is not the file that elastic.json names: truncated or changed, get it again"
+            )
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoTokenizer
+
+    from elasticranker.model.encoder import Encoder, Shape
+    from elasticranker.model.readout import make_readout
+
+    shape = Shape(**manifest["shape"])
+    readouts = {int(depth): make_readout(shape.hidden, **options) for depth, options in manifest["exits"].items()}
+    encoder = Encoder(shape, readouts)
+    encoder.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()})
+    full = SubNet(shape.layers)
+    return Checkpoint(
+        encoder.eval(),
+        AutoTokenizer.from_pretrained(folder),
+        AutoConfig.from_pretrained(folder),
+        tuple(manifest["widths"]),
+        Ladder.from_json(manifest["ladder"], full) if manifest["ladder"] else None,
+        manifest["provenance"],
+    )
+
+
+def _load_hugging_face(source: str) -> Checkpoint:
+    from transformers import AutoTokenizer
+
+    from elasticranker.model.huggingface import from_hugging_face
+
+    encoder, config = from_hugging_face(source)
+    if encoder.exits[str(encoder.shape.layers)].kind != "cls":
+        raise ValueError(
+            f"{source!r} is an encoder without a ranking head: name a cross-encoder "
+            "(an architecture ...ForSequenceClassification), or train it with `elasticranker train`"
+        )
+    return Checkpoint(encoder, AutoTokenizer.from_pretrained(source), config, provenance={"source": source})
+
+
+def _options(readout: Any) -> dict[str, Any]:
+    return {"labels": readout.head.shape[0], "pooler": readout.pooler} if readout.kind == "cls" else {}
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha(file.read())
+
+
+def _digest_of(value: dict[str, Any]) -> str:
+    return _sha(json.dumps(value, sort_keys=True).encode())
+
+
+def _sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,243 @@
+"""The elastic encoder: a transformer encoder whose prefixes are encoders too.
+
+Read it top to bottom: `Shape` (sizes), `Layer` (one post-norm transformer layer as plain tensors), `Encoder`
+(embeddings, layers, exits). The same functions serve training, inference and export; only where the tensors come
+from differs (`Layer.cut` slices the trained ones, `Encoder.freeze` keeps contiguous copies of such slices).
+
+Sources: BERT (Devlin et al. 2019) for the layer; width as a prefix of heads and neurons ordered by importance, DynaBERT
+(Hou et al. 2020); parameter-sharing sub-models of every depth, *On Elastic Language Models* (Zhang et al. 2024).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from elasticranker.model.readout import Segments
+
+ACTIVATIONS = {
+    "gelu": F.gelu,
+    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of an encoder, as its Hugging Face configuration gives them.
+
+    `embedding` differs from `hidden` in small ELECTRAs only (a projection joins them). `position_offset` is where a
+    text's positions start: 0 for BERT and ELECTRA, padding id + 1 for the RoBERTa family. `types` is 1 where the two
+    texts of a pair share a token type (RoBERTa), 2 elsewhere.
+    """
+
+    vocabulary: int
+    positions: int
+    types: int
+    layers: int
+    hidden: int
+    heads: int
+    head_size: int
+    neurons: int
+    embedding: int
+    epsilon: float = 1e-12
+    activation: str = "gelu"
+    position_offset: int = 0
+
+    def heads_at(self, width: float) -> int:
+        """Heads of a layer that a sub-network of this `width` keeps (at least one)."""
+        return max(1, round(self.heads * width))
+
+    def neurons_at(self, width: float) -> int:
+        """Feed-forward neurons of a layer that a sub-network of this `width` keeps (at least one)."""
+        return max(1, round(self.neurons * width))
+
+
+class LayerWeights(NamedTuple):
+    """What one layer multiplies by at one width. `h` heads of size `d`, `f` neurons, hidden size `H`."""
+
+    qkv: Tensor  # [3hd, H]
+    qkv_bias: Tensor  # [3hd]
+    out: Tensor  # [H, hd]
+    out_bias: Tensor  # [H]
+    norm1: Tensor  # [H]
+    norm1_bias: Tensor  # [H]
+    up: Tensor  # [f, H]
+    up_bias: Tensor  # [f]
+    down: Tensor  # [H, f]
+    down_bias: Tensor  # [H]
+    norm2: Tensor  # [H]
+    norm2_bias: Tensor  # [H]
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, padding: Tensor) -> Tensor:
+    """Softmax attention `[B, h, T, d]` of queries, keys and values of that shape under an additive mask.
+
+    Training on a CPU writes the products out: the backward pass of PyTorch's fused CPU kernel (2.13) takes over four
+    times as long as those of the plain products, which use the matrix units. Everywhere else the fused kernel wins.
+    """
+    if not (torch.is_grad_enabled() and query.requires_grad and query.device.type == "cpu"):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=padding)
+    batch, heads, tokens, size = query.shape
+    query, key, value = (x.reshape(batch * heads, tokens, size) for x in (query * size**-0.5, key, value))
+    weight = torch.bmm(query, key.transpose(1, 2)).view(batch, heads, tokens, tokens) + padding
+    weight = torch.softmax(weight, -1).view(batch * heads, tokens, tokens)
+    return torch.bmm(weight, value).view(batch, heads, tokens, size)
+
+
+def run_layer(
+    hidden: Tensor,
+    weights: LayerWeights,
+    padding: Tensor,
+    shape: Shape,
+    *,
+    head_gate: Tensor | None = None,
+    neuron_gate: Tensor | None = None,
+) -> Tensor:
+    """One transformer layer.
+
+    Args:
+        hidden: `[B, T, H]` hidden states.
+        weights: the layer's tensors at the width to run.
+        padding: `[B, 1, 1, T]` additive mask: 0 for tokens, a large negative number for padding.
+        shape: sizes of the encoder.
+        head_gate: `[h]` factors on the heads' outputs, for measuring importance.
+        neuron_gate: `[f]` factors on the neurons' outputs, likewise.
+
+    Returns:
+        `[B, T, H]` hidden states after the layer.
+    """
+    batch, tokens, size = hidden.shape
+    heads = weights.out.shape[1] // shape.head_size
+    qkv = F.linear(hidden, weights.qkv, weights.qkv_bias)  # [B, T, 3hd]
+    query, key, value = qkv.view(batch, tokens, 3, heads, shape.head_size).permute(2, 0, 3, 1, 4)  # [B, h, T, d] each
+    mixed = attend(query, key, value, padding)
+    if head_gate is not None:
+        mixed = mixed * head_gate[:, None, None]
+    mixed = mixed.transpose(1, 2).reshape(batch, tokens, heads * shape.head_size)
+    hidden = hidden + F.linear(mixed, weights.out, weights.out_bias)
+    hidden = F.layer_norm(hidden, (size,), weights.norm1, weights.norm1_bias, shape.epsilon)
+    inner = ACTIVATIONS[shape.activation](F.linear(hidden, weights.up, weights.up_bias))  # [B, T, f]
+    if neuron_gate is not None:
+        inner = inner * neuron_gate
+    hidden = hidden + F.linear(inner, weights.down, weights.down_bias)
+    return F.layer_norm(hidden, (size,), weights.norm2, weights.norm2_bias, shape.epsilon)
+
+
+class Layer(nn.Module):
+    """The trained tensors of one layer, kept by head and by neuron so that a narrower width is a prefix."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        heads, size, hidden, neurons = shape.heads, shape.head_size, shape.hidden, shape.neurons
+        self.qkv = nn.Parameter(torch.empty(3, heads, size, hidden).normal_(std=0.02))
+        self.qkv_bias = nn.Parameter(torch.zeros(3, heads, size))
+        self.out = nn.Parameter(torch.empty(hidden, heads, size).normal_(std=0.02))
+        self.out_bias = nn.Parameter(torch.zeros(hidden))
+        self.norm1 = nn.Parameter(torch.ones(hidden))
+        self.norm1_bias = nn.Parameter(torch.zeros(hidden))
+        self.up = nn.Parameter(torch.empty(neurons, hidden).normal_(std=0.02))
+        self.up_bias = nn.Parameter(torch.zeros(neurons))
+        self.down = nn.Parameter(torch.empty(hidden, neurons).normal_(std=0.02))
+        self.down_bias = nn.Parameter(torch.zeros(hidden))
+        self.norm2 = nn.Parameter(torch.ones(hidden))
+        self.norm2_bias = nn.Parameter(torch.zeros(hidden))
+
+    def cut(self, width: float, dtype: torch.dtype) -> LayerWeights:
+        """This layer's first `width` share of heads and neurons, as tensors of `dtype` (differentiable)."""
+        heads, neurons = self.shape.heads_at(width), self.shape.neurons_at(width)
+        return LayerWeights(
+            *(
+                tensor.to(dtype)
+                for tensor in (
+                    self.qkv[:, :heads].reshape(-1, self.shape.hidden),
+                    self.qkv_bias[:, :heads].reshape(-1),
+                    self.out[:, :heads].reshape(self.shape.hidden, -1),
+                    self.out_bias,
+                    self.norm1,
+                    self.norm1_bias,
+                    self.up[:neurons],
+                    self.up_bias[:neurons],
+                    self.down[:, :neurons],
+                    self.down_bias,
+                    self.norm2,
+                    self.norm2_bias,
+                )
+            )
+        )
+
+
+class Embeddings(nn.Module):
+    """Token, position and type embeddings, normalised, and projected where the backbone's are narrower."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.token = nn.Parameter(torch.empty(shape.vocabulary, shape.embedding).normal_(std=0.02))
+        self.position = nn.Parameter(torch.empty(shape.positions, shape.embedding).normal_(std=0.02))
+        self.segment = nn.Parameter(torch.empty(shape.types, shape.embedding).normal_(std=0.02))
+        self.norm = nn.Parameter(torch.ones(shape.embedding))
+        self.norm_bias = nn.Parameter(torch.zeros(shape.embedding))
+        if shape.embedding != shape.hidden:
+            self.projection = nn.Parameter(torch.empty(shape.hidden, shape.embedding).normal_(std=0.02))
+            self.projection_bias = nn.Parameter(torch.zeros(shape.hidden))
+
+    def forward(self, ids: Tensor, types: Tensor, dtype: torch.dtype) -> Tensor:
+        """Hidden states `[B, T, H]` of token ids and types `[B, T]` (right-padded)."""
+        start = self.shape.position_offset
+        hidden = F.embedding(ids, self.token) + self.position[start : start + ids.shape[1]]
+        hidden = hidden + F.embedding(types, self.segment)
+        hidden = F.layer_norm(hidden, (self.shape.embedding,), self.norm, self.norm_bias, self.shape.epsilon).to(dtype)
+        if self.shape.embedding != self.shape.hidden:
+            hidden = F.linear(hidden, self.projection.to(dtype), self.projection_bias.to(dtype))
+        return hidden
+
+
+def padding_mask(lengths: Tensor, tokens: int, dtype: torch.dtype) -> Tensor:
+    """`[B, 1, 1, T]` additive attention mask of right-padded texts with `lengths` `[B]` tokens."""
+    blank = torch.arange(tokens, device=lengths.device) >= lengths[:, None]
+    mask = torch.zeros(blank.shape, dtype=dtype, device=lengths.device).masked_fill_(blank, torch.finfo(dtype).min)
+    return mask[:, None, None, :]
+
+
+class Encoder(nn.Module):
+    """Embeddings, layers and exits: every sub-network of a checkpoint, sharing one set of parameters.
+
+    `exits` maps a depth (0 to `shape.layers`) to its readout; depth 0 reads the embeddings.
+    """
+
+    def __init__(self, shape: Shape, readouts: dict[int, nn.Module]) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embeddings = Embeddings(shape)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.exits = nn.ModuleDict({str(depth): readout for depth, readout in sorted(readouts.items())})
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Depths that have an exit, ascending."""
+        return tuple(int(depth) for depth in self.exits)
+
+    def layer(self, index: int) -> Layer:
+        """The trained tensors of one layer."""
+        return cast(Layer, self.layers[index])
+
+    def weights(self, width: float, dtype: torch.dtype) -> list[LayerWeights]:
+        """Every layer cut to `width`, differentiable: slice it by depth and pass it to `run_layers`."""
+        return [self.layer(index).cut(width, dtype) for index in range(self.shape.layers)]
+
+    def run_layers(self, hidden: Tensor, weights: list[LayerWeights], padding: Tensor) -> Tensor:
+        """Hidden states `[B, T, H]` after the layers `weights`."""
+        for layer in weights:
+            hidden = run_layer(hidden, layer, padding, self.shape)
+        return hidden
+
+    def read(self, hidden: Tensor, depth: int, where: Segments) -> Tensor:
+        """Scores `[B]` of the exit after `depth` layers."""
+        return cast(Tensor, self.exits[str(depth)](hidden, where))

@@ -1,0 +1,167 @@
+"""From texts to padded tensors: `[CLS] query [SEP] document [SEP]`, each distinct text tokenised once.
+
+Only documents are cut to fit `max_length` (and queries to `max_query_length`), and every cut is counted by whoever
+asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from elasticranker.model.readout import Segments
+
+BUCKET = 8  # token counts are rounded up to a multiple of this
+
+
+def round_up(count: int, multiple: int = BUCKET) -> int:
+    """The least multiple of `multiple` that is not below `count`."""
+    return -(-count // multiple) * multiple
+
+
+class Pair(NamedTuple):
+    """One query and one document as token ids (without special tokens), cut to fit."""
+
+    query: np.ndarray
+    document: np.ndarray
+
+
+class Bucket(NamedTuple):
+    """Pairs of one bucket have tensors of one size, so that a pair's arithmetic doesn't depend on its batch mates."""
+
+    tokens: int  # length of the padded pair
+    slots: int  # leading positions that hold the whole query
+
+
+class Batch(NamedTuple):
+    """Tensors of some pairs, right-padded to `T` tokens."""
+
+    ids: torch.Tensor  # [B, T] int64
+    types: torch.Tensor  # [B, T] int64
+    lengths: torch.Tensor  # [B]
+    segments: Segments
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        where = self.segments
+        moved = where._replace(query=where.query.to(device), document=where.document.to(device))
+        return Batch(self.ids.to(device), self.types.to(device), self.lengths.to(device), moved)
+
+
+@dataclass(frozen=True)
+class Template:
+    """The special tokens that a tokenizer puts around a pair, and the token types of its two parts."""
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    first_type: int
+    second_type: int
+
+    @property
+    def extra(self) -> int:
+        """Number of special tokens."""
+        return len(self.before) + len(self.between) + len(self.after)
+
+
+class PairEncoder:
+    """Tokenises texts and lays pairs out as the backbone expects them.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        max_length: most tokens of a pair, special ones included.
+        max_query_length: most tokens of a query.
+        padding_id: id that fills the padding.
+    """
+
+    def __init__(self, tokenizer: Any, *, max_length: int, max_query_length: int) -> None:
+        self.template = _template(tokenizer)
+        if max_query_length < 1 or max_length < max_query_length + self.template.extra:
+            raise ValueError(
+                f"max_length={max_length} leaves no room for a query of max_query_length={max_query_length} tokens and "
+                f"{self.template.extra} special ones: raise max_length or lower max_query_length"
+            )
+        self.tokenizer = tokenizer
+        self.max_length, self.max_query_length = max_length, max_query_length
+        self.padding_id = tokenizer.pad_token_id or 0
+
+    def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Token ids (int32) of each text, without special tokens, uncut."""
+        if not texts:
+            return []
+        encoded = self.tokenizer(
+            [_encodable(text) for text in texts],
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            truncation=False,
+            verbose=False,
+        )
+        return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+
+    def pair(self, query: np.ndarray, document: np.ndarray) -> Pair:
+        """A pair cut to fit: the query to `max_query_length`, the document to what is left of `max_length`."""
+        query = query[: self.max_query_length]
+        return Pair(query, document[: self.max_length - self.template.extra - len(query)])
+
+    def length(self, pair: Pair) -> int:
+        """Tokens of a pair, special ones included."""
+        return len(pair.query) + len(pair.document) + self.template.extra
+
+    def bucket(self, pair: Pair) -> Bucket:
+        """The bucket that a pair belongs to."""
+        return Bucket(round_up(self.length(pair)), round_up(len(self.template.before) + len(pair.query)))
+
+    def batch(self, pairs: Sequence[Pair], tokens: int, slots: int) -> Batch:
+        """Tensors of pairs, padded to `tokens` tokens and `slots` query slots."""
+        import torch
+
+        from elasticranker.model.readout import segments
+
+        shape = self.template
+        ids = np.full((len(pairs), tokens), self.padding_id, dtype=np.int64)
+        types = np.zeros((len(pairs), tokens), dtype=np.int64)
+        start = len(shape.before)
+        query_ends = np.empty(len(pairs), dtype=np.int64)
+        document_ends = np.empty(len(pairs), dtype=np.int64)
+        ids[:, :start] = shape.before
+        for row, (query, document) in enumerate(pairs):
+            middle = start + len(query)
+            second = middle + len(shape.between)
+            end = second + len(document)
+            ids[row, start:middle] = query
+            ids[row, middle:second] = shape.between
+            ids[row, second:end] = document
+            ids[row, end : end + len(shape.after)] = shape.after
+            types[row, :second] = shape.first_type
+            types[row, second : end + len(shape.after)] = shape.second_type
+            query_ends[row], document_ends[row] = middle, end
+        middles, ends = torch.from_numpy(query_ends), torch.from_numpy(document_ends)
+        where = segments(start, middles, middles + len(shape.between), ends, min(slots, tokens), tokens)
+        return Batch(torch.from_numpy(ids), torch.from_numpy(types), ends + len(shape.after), where)
+
+
+def _encodable(text: str) -> str:
+    """The text with lone surrogates, which no tokenizer takes, replaced."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _template(tokenizer: Any) -> Template:
+    """Read the special tokens off a pair of one-letter texts."""
+    pair = tokenizer("a", "b", return_special_tokens_mask=True, return_token_type_ids=True)
+    special, ids = pair["special_tokens_mask"], pair["input_ids"]
+    # A model whose tokenizer doesn't pass token types was trained with type 0 everywhere.
+    types = pair["token_type_ids"] if "token_type_ids" in tokenizer.model_input_names else [0] * len(ids)
+    first = special.index(0)
+    first_end = special.index(1, first)
+    second = special.index(0, first_end)
+    second_end = special.index(1, second) if 1 in special[second:] else len(special)
+    return Template(
+        tuple(ids[:first]), tuple(ids[first_end:second]), tuple(ids[second_end:]), types[first], types[second]
+    )

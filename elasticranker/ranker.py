@@ -1,0 +1,325 @@
+"""`ElasticRanker`, the PyTerrier transformer: frames in, frames out. Only this file of the core knows pandas."""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+
+from elasticranker.budget import Budget
+from elasticranker.model.checkpoint import fingerprint, is_elastic, resolve
+from elasticranker.model.loaded import Loaded, Settings
+
+if TYPE_CHECKING:
+    from elasticranker.pairs import Pair
+    from elasticranker.plan import Floats, Ranking
+
+CHUNK_TOKENS = 200_000  # padded tokens of the queries that run together: bounds the hidden states that are kept
+TIME_MARGIN = 0.9  # share of a time budget that is planned for; the rest covers tokenisation and a slow moment
+
+
+class ElasticRanker(pt.Transformer):
+    """Reranks candidates with a cross-encoder within a budget a query.
+
+    Choose it over a plain cross-encoder wherever compute is limited: the budget fixes what each query may cost, and a
+    plan spreads it over candidates and sub-networks. With an ordinary Hugging Face cross-encoder it works as well: a
+    training- free filter chooses the candidates that the whole model scores (Busolin et al. 2025).
+
+    Input columns: `qid`, `query`, `docno`, the text field, and `score` and `rank` where there are. Output: the same
+    rows and columns, `score` without ties, `rank` from 0. Candidates that reached a later stage of the plan rank above
+    those that did not; what no stage could afford keeps its incoming order at the end. At `full`, the scores are the
+    model's.
+
+    Example:
+        >>> bm25 >> dataset.text_loader() >> ElasticRanker(budget="25%")  # doctest: +SKIP
+
+    Args:
+        model: `"default"` (the checkpoint that ships), a folder, or a Hugging Face id of a BERT, ELECTRA or RoBERTa
+            cross-encoder with one or two logits.
+        budget: what each query may cost, see `Budget`.
+        text_field: column with the documents' texts.
+        batch_size: padded tokens of a batch; memory grows with it, scores don't depend on it.
+        max_length: most tokens of a pair; by default what the model was made for, 512 at most. Longer documents are cut
+            and counted (`truncated`).
+        max_query_length: most tokens of a query. Longer queries are cut and counted likewise.
+        device: `"cpu"`, `"cuda"`, ...; by default a GPU where there is one.
+        dtype: `"auto"` (bfloat16 where the processor has instructions for it, else float32), `"float32"`, `"bfloat16"`.
+        depth: rerank only the first so many candidates of a query and drop the others, as `% depth` before it would.
+        verbose: show a progress bar over pairs.
+        trace: add columns `exit_depth` and `exit_width` (the sub-network that scored a candidate last; -1 and 0 where
+            none did) and `spend` (its FLOPs).
+
+    Raises:
+        ValueError: an argument that makes no sense, or a model that isn't there.
+    """
+
+    schematic: ClassVar = {"label": "ElasticRanker", "help_url": None}
+
+    def __init__(
+        self,
+        model: str = "default",
+        *,
+        budget: str | Budget = "full",
+        text_field: str = "text",
+        batch_size: int = 4096,
+        max_length: int | None = None,
+        max_query_length: int = 64,
+        device: str | None = None,
+        dtype: str = "auto",
+        depth: int | None = None,
+        verbose: bool = False,
+        trace: bool = False,
+    ) -> None:
+        self.model = str(model)
+        self.budget = Budget(budget)
+        self.text_field = text_field
+        self.batch_size = _positive("batch_size", batch_size)
+        self.max_length = None if max_length is None else _positive("max_length", max_length)
+        self.max_query_length = _positive("max_query_length", max_query_length)
+        self.device = device
+        if dtype not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"dtype={dtype!r}: choose 'auto', 'float32' or 'bfloat16'")
+        self.dtype = dtype
+        self.depth = None if depth is None else _positive("depth", depth)
+        self.verbose = verbose
+        self.trace = trace
+        self.truncated = 0
+        resolve(self.model)
+        self._loaded = Loaded(
+            Settings(self.model, self.batch_size, self.max_length, self.max_query_length, self.device, self.dtype)
+        )
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path, **arguments: Any) -> ElasticRanker:
+        """The same as the constructor, under the name that Hugging Face users expect."""
+        return cls(str(model), **arguments)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write the checkpoint as a folder that `from_pretrained` reads (also one made of a plain cross-encoder)."""
+        return self._loaded.checkpoint.save(folder)
+
+    def push_to_hub(self, repository: str, **arguments: Any) -> Any:
+        """Upload the checkpoint to the Hugging Face hub; arguments go to `HfApi.upload_folder`."""
+        import tempfile
+
+        from huggingface_hub import HfApi
+
+        with tempfile.TemporaryDirectory() as folder:
+            elastic = is_elastic(self.model)
+            place = resolve(self.model) if elastic else self.save_pretrained(folder)
+            HfApi().create_repo(repository, exist_ok=True)
+            return HfApi().upload_folder(repo_id=repository, folder_path=str(place), **arguments)
+
+    def with_budget(self, budget: str | Budget) -> ElasticRanker:
+        """A sibling with another budget that shares the loaded weights.
+
+        Example:
+            >>> half = ranker.with_budget("50%")  # doctest: +SKIP
+        """
+        return self._sibling(budget=Budget(budget))
+
+    def _sibling(self, **changes: Any) -> ElasticRanker:
+        other = copy.copy(self)
+        other.truncated = 0
+        for name, value in changes.items():
+            setattr(other, name, value)
+        return other
+
+    @property
+    def ladder(self) -> pd.DataFrame:
+        """The plans of the checkpoint, one row a rung: `budget`, `plan`, `quality`."""
+        return self._loaded.ladder.table()
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the checkpoint's files: equal fingerprints give equal scores. Loads no weights."""
+        return fingerprint(self.model)
+
+    def full_cost(self, frame: pd.DataFrame) -> pd.Series:
+        """FLOPs of the full model over each query's candidates, by qid."""
+        costs = {
+            qid: self._loaded.engine.full_cost(pairs)
+            for rows in self._chunks(self._ordered(frame))
+            for qid, pairs in self._pairs(rows)
+        }
+        return pd.Series(costs, dtype="int64", name="full_cost")
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Rerank the candidates of every query.
+
+        Args:
+            inp: a result frame with query and text.
+
+        Returns:
+            The same rows, reranked.
+
+        Raises:
+            KeyError: a column is missing.
+            ValueError: a text is missing (the docno is named).
+        """
+        self._validate(inp)
+        if not len(inp):
+            return self._empty(inp)
+        ordered = self._ordered(inp)
+        self._check_texts(ordered)
+        parts = []
+        with pt.tqdm(total=len(ordered), desc="ElasticRanker", unit="pair", disable=not self.verbose) as bar:
+            for rows in self._chunks(ordered):
+                parts.append(self._rerank(rows))
+                bar.update(len(rows))
+        return pd.concat(parts, ignore_index=True)
+
+    def compile(self) -> pt.Transformer:
+        """`depth` as a rank cut-off in front, where a retriever can take it over."""
+        return self if self.depth is None else pt.RankCutoff(self.depth) >> self._sibling(depth=None)
+
+    def _validate(self, frame: pd.DataFrame) -> None:
+        if self.text_field not in frame.columns and {"qid", "query", "docno"} <= set(frame.columns) and len(frame):
+            raise KeyError(
+                f"ElasticRanker needs the documents' texts in the column {self.text_field!r}: put "
+                f"dataset.text_loader() (or pt.text.get_text) in front of it, or name the column with text_field "
+                f"(columns: {list(frame.columns)})"
+            )
+        pt.validate.columns(frame, includes=["qid", "query", "docno", self.text_field], context=self)
+
+    def _empty(self, frame: pd.DataFrame) -> pd.DataFrame:
+        frame = frame.assign(score=pd.Series(dtype="float64"), rank=pd.Series(dtype="int64"))
+        if self.trace:
+            frame = frame.assign(
+                exit_depth=pd.Series(dtype="int64"),
+                exit_width=pd.Series(dtype="float64"),
+                spend=pd.Series(dtype="int64"),
+            )
+        return frame
+
+    def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Queries in the order of their first row, each one's candidates in incoming order, cut to `depth`."""
+        query = pd.factorize(frame["qid"])[0]
+        if "rank" in frame.columns:
+            key = pd.to_numeric(frame["rank"], errors="coerce").to_numpy(dtype=float)
+        elif "score" in frame.columns:
+            key = -pd.to_numeric(frame["score"], errors="coerce").to_numpy(dtype=float)
+        else:
+            key = np.zeros(len(frame))
+        ordered = frame.iloc[np.lexsort((key, query))].reset_index(drop=True)
+        if self.depth is not None:
+            ordered = ordered[ordered.groupby("qid", sort=False).cumcount() < self.depth].reset_index(drop=True)
+        return ordered
+
+    def _check_texts(self, frame: pd.DataFrame) -> None:
+        for column in ("query", self.text_field):
+            wrong = ~frame[column].map(lambda value: isinstance(value, str)).to_numpy(dtype=bool)
+            if wrong.any():
+                row = frame[wrong].iloc[0]
+                raise ValueError(
+                    f"{int(wrong.sum())} rows have no {column!r}, the first: docno {row['docno']!r} of query "
+                    f"{row['qid']!r} has {row[column]!r}; every document needs a text (an empty one is fine)"
+                )
+
+    def _chunks(self, frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        """Whole queries, as many at a time as memory and fair timing allow (one at a time under a time budget)."""
+        limit = self._loaded.chunk_pairs(CHUNK_TOKENS)
+        start = 0
+        pending = 0
+        for _, rows in frame.groupby("qid", sort=False).indices.items():
+            first, size = int(rows[0]), len(rows)
+            if pending and (pending + size > limit or self.budget.kind == "time"):
+                yield frame.iloc[start:first]
+                start, pending = first, 0
+            pending += size
+        if pending:
+            yield frame.iloc[start:]
+
+    def _pairs(self, frame: pd.DataFrame) -> Iterator[tuple[Any, list[Pair]]]:
+        """Each query's pairs; every distinct text of the frame is tokenised once."""
+        encoder = self._loaded.engine.pairs
+        queries = dict(zip(frame["query"].unique(), encoder.tokens(frame["query"].unique().tolist()), strict=True))
+        texts = frame[self.text_field].unique().tolist()
+        documents = dict(zip(texts, encoder.tokens(texts), strict=True))
+        for qid, rows in frame.groupby("qid", sort=False):
+            made: dict[tuple[str, str], Pair] = {}
+            pairs = []
+            for texts_of_pair in zip(rows["query"], rows[self.text_field], strict=True):
+                query, document = queries[texts_of_pair[0]], documents[texts_of_pair[1]]
+                pair = made.setdefault(texts_of_pair, encoder.pair(query, document))
+                self._count_cut(len(pair.query) < len(query) or len(pair.document) < len(document))
+                pairs.append(pair)
+            yield qid, pairs
+
+    def _count_cut(self, cut: bool) -> None:
+        if cut and not self.truncated:
+            limits = self._loaded.engine.pairs
+            warnings.warn(
+                f"texts longer than max_length={limits.max_length} tokens (queries: "
+                f"max_query_length={limits.max_query_length}) are cut; `truncated` counts the pairs",
+                stacklevel=2,
+            )
+        self.truncated += cut
+
+    def _rerank(self, frame: pd.DataFrame) -> pd.DataFrame:
+        from elasticranker.engine import Query
+
+        engine, ladder = self._loaded.engine, self._loaded.ladder
+        started = time.perf_counter()
+        queries = []
+        sizes = []
+        scores = pd.to_numeric(frame["score"], errors="coerce").to_numpy(float) if "score" in frame.columns else None
+        first = 0
+        for _, pairs in self._pairs(frame):
+            whole = engine.full_cost(pairs)
+            budget, deadline = self._allowance(whole, started)
+            prior: Floats | None = scores[first : first + len(pairs)] if scores is not None else None
+            plan = ladder.plan(min(1.0, budget / whole))
+            queries.append(Query(pairs, prior, plan, budget, deadline))
+            sizes.append(len(pairs))
+            first += len(pairs)
+        return self._joined(frame, sizes, engine.rank(queries))
+
+    def _allowance(self, whole: int, started: float) -> tuple[int, float | None]:
+        """A query's budget in FLOPs, and its deadline where it is one of time."""
+        if self.budget.is_full:
+            return whole, None
+        if self.budget.kind == "share":
+            return int(self.budget.value * whole), None
+        if self.budget.kind == "flops":
+            return min(whole, int(self.budget.value)), None
+        seconds = self.budget.value
+        return min(whole, int(self._loaded.speed() * seconds * TIME_MARGIN)), started + seconds
+
+    def _joined(self, frame: pd.DataFrame, sizes: list[int], rankings: list[Ranking]) -> pd.DataFrame:
+        offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        order = np.concatenate([ranking.order + offset for ranking, offset in zip(rankings, offsets, strict=True)])
+        result = frame.iloc[order].reset_index(drop=True)
+        result["score"] = np.concatenate([ranking.scores for ranking in rankings])
+        result["rank"] = np.concatenate([np.arange(size) for size in sizes])
+        if self.trace:
+            subnets = [ranking.subnets[index] for ranking in rankings for index in ranking.order]
+            result["exit_depth"] = np.asarray([-1 if s is None else s.depth for s in subnets])
+            result["exit_width"] = np.asarray([0.0 if s is None else s.width for s in subnets])
+            result["spend"] = np.concatenate([ranking.spend[ranking.order] for ranking in rankings])
+        return result
+
+    def _key(self) -> tuple[Any, ...]:
+        return (self._loaded.settings, self.budget, self.text_field, self.depth, self.trace)
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, ElasticRanker) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"ElasticRanker({self.model!r}, budget={str(self.budget)!r})"
+
+
+def _positive(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}={value!r}: a whole number above 0")
+    return value

@@ -1,0 +1,75 @@
+"""A damaged checkpoint is refused with the name of what is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from elasticranker.model.checkpoint import fingerprint, load
+from tests.test_cost import elastic
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return elastic(tmp_path_factory.mktemp("source")).save(tmp_path_factory.mktemp("saved"), card="# card")
+
+
+@pytest.fixture
+def copy(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+def test_it_is_safetensors_and_json_alone(saved: Path) -> None:
+    assert {path.suffix for path in saved.iterdir()} <= {".safetensors", ".json", ".txt", ".md"}
+
+
+def test_it_comes_back_whole(saved: Path) -> None:
+    checkpoint = load(saved)
+    assert checkpoint.widths == (1.0, 0.75, 0.5, 0.25)
+    assert checkpoint.encoder.depths == (0, 1, 2, 3)
+    assert len(checkpoint.subnets) == 1 + 3 * 4
+
+
+def test_a_missing_file_is_named(copy: Path) -> None:
+    (copy / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match=r"lacks tokenizer\.json"):
+        load(copy)
+
+
+def test_truncated_weights_are_named(copy: Path) -> None:
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"model\.safetensors is not the file"):
+        load(copy)
+
+
+def test_a_tampered_manifest_is_refused(copy: Path) -> None:
+    manifest = json.loads((copy / "elastic.json").read_text())
+    manifest["widths"] = [1.0]
+    (copy / "elastic.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="own digest"):
+        load(copy)
+
+
+def test_another_format_says_so(copy: Path) -> None:
+    manifest = json.loads((copy / "elastic.json").read_text())
+    manifest["format"] = 0
+    (copy / "elastic.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="format 0; this version reads format 1"):
+        load(copy)
+
+
+def test_garbage_is_not_a_manifest(copy: Path) -> None:
+    (copy / "elastic.json").write_bytes(b"\x00\xff")
+    with pytest.raises(ValueError, match="not valid JSON"):
+        load(copy)
+
+
+def test_the_fingerprint_follows_the_weights(saved: Path, copy: Path) -> None:
+    assert fingerprint(saved) == fingerprint(copy)
+    checkpoint = load(copy)
+    checkpoint.encoder.embeddings.token.data += 1
+    assert fingerprint(checkpoint.save(copy)) != fingerprint(saved)

@@ -1,0 +1,61 @@
+"""The full budget is the vanilla model: Hugging Face's logits, sentence-transformers' order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from elasticranker import ElasticRanker
+from tests.backbones import save_backbone
+
+QUERY = "who is at the river bank"
+TEXTS = [
+    "the river bank",
+    "a quick brown fox jumps over the lazy dog",
+    "",
+    "money flows to the bank " * 6,
+    "how do i copy a whole folder",
+    "blue moon red star sun",
+]
+FRAME = pd.DataFrame({"qid": "1", "query": QUERY, "docno": [f"d{i}" for i in range(len(TEXTS))], "text": TEXTS})
+
+
+def vanilla_logits(folder: str) -> np.ndarray:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokens = AutoTokenizer.from_pretrained(folder)([QUERY] * len(TEXTS), TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        return AutoModelForSequenceClassification.from_pretrained(folder)(**tokens).logits.numpy()
+
+
+@pytest.mark.parametrize("family", ["bert", "electra", "roberta", "xlm-roberta"])
+@pytest.mark.parametrize("labels", [1, 2])
+def test_full_budget_gives_the_vanilla_logits(tmp_path: Path, family: str, labels: int) -> None:
+    folder = save_backbone(tmp_path, family, labels)
+    result = ElasticRanker(folder, dtype="float32")(FRAME).set_index("docno").loc[FRAME["docno"], "score"]
+    logits = vanilla_logits(folder)
+    expected = logits[:, 0] if labels == 1 else logits[:, 1] - logits[:, 0]
+    np.testing.assert_allclose(result, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_full_budget_ranks_as_sentence_transformers_does(tmp_path: Path, family: str) -> None:
+    CrossEncoder = pytest.importorskip("sentence_transformers", reason="needs sentence-transformers").CrossEncoder
+    folder = save_backbone(tmp_path, family)
+    expected = [f"d{row['corpus_id']}" for row in CrossEncoder(folder, device="cpu").rank(QUERY, TEXTS)]
+    assert ElasticRanker(folder, dtype="float32")(FRAME)["docno"].tolist() == expected
+
+
+def test_an_encoder_without_a_head_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="without a ranking head"):
+        ElasticRanker(save_backbone(tmp_path, labels=None))(FRAME)
+
+
+def test_an_unsupported_architecture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "t5", "architectures": ["T5ForSequenceClassification"]}')
+    with pytest.raises(ValueError, match="'t5' is not supported: use a checkpoint of type bert"):
+        ElasticRanker(str(tmp_path))(FRAME)
