@@ -1,0 +1,66 @@
+"""The transformer that puts documents' texts beside their docnos."""
+
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pandas as pd
+import pyterrier as pt
+
+if TYPE_CHECKING:
+    from elasticranker.collections.base import Collection
+
+
+class TextLoader(pt.Transformer):
+    """Adds a column with the text of each row's document.
+
+    Made by `collection.text_loader()`. Choose it over `pt.text.get_text(dataset)` when the documents are in a
+    `Collection`: it reads folders, and it tells which documents are missing before any of them is scored.
+    """
+
+    schematic: ClassVar[dict[str, Any]] = {"label": "TextLoader", "help_url": None}
+
+    def __init__(self, collection: "Collection", *, field: str = "text", skip_missing: bool = False) -> None:
+        """
+        Args:
+            collection: where the texts are.
+            field: the column to add, or to replace.
+            skip_missing: drop the rows of documents that the collection hasn't, with a warning, instead of failing.
+        """
+        self.collection = collection
+        self.field = field
+        self.skip_missing = skip_missing
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """
+        Args:
+            inp: a frame with a docno column.
+
+        Returns:
+            The same rows in the same order, with the text column.
+
+        Raises:
+            KeyError: documents that the collection hasn't; counts them and names the first few.
+        """
+        pt.validate.columns(inp, includes=["docno"], context=self)
+        texts = self.collection.texts(inp["docno"].unique()) if len(inp) else {}
+        missing = [docno for docno in inp["docno"].unique() if docno not in texts]
+        if missing:
+            complaint = (
+                f"{len(missing):,} of {inp['docno'].nunique():,} documents are not in {self.collection.name}: "
+                f"{', '.join(map(repr, missing[:5]))}{', ...' if len(missing) > 5 else ''}"
+            )
+            if not self.skip_missing:
+                raise KeyError(f"{complaint}. Is it the right corpus? skip_missing=True (--skip-missing) drops them")
+            warnings.warn(f"{complaint}; dropped", stacklevel=2)
+            inp = inp[inp["docno"].isin(texts.keys())].reset_index(drop=True)
+        column = pd.Series([texts[docno] for docno in inp["docno"]], index=inp.index, dtype=object)
+        return inp.assign(**{self.field: column})
+
+    def __repr__(self) -> str:
+        return f"TextLoader({self.collection!r}, field={self.field!r}, skip_missing={self.skip_missing})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TextLoader) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
