@@ -1,0 +1,79 @@
+"""Show what a checkpoint holds and what this machine gives.
+
+Sub-networks, readouts, parameters, ladder and provenance of the checkpoint; processor, threads, device and the dtype
+that `auto` chooses here.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elasticranker.model.checkpoint import Checkpoint
+
+EXAMPLES = """examples:
+  elasticranker info
+  elasticranker info ./my-checkpoint
+  elasticranker info cross-encoder/ms-marco-MiniLM-L-6-v2"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "model",
+        nargs="?",
+        default="default",
+        help="shipped checkpoint, folder or Hugging Face id (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from elasticranker.model.checkpoint import fingerprint, is_elastic, load, resolve
+
+    checkpoint = load(args.model)
+    kind = "elastic" if is_elastic(args.model) else "ordinary Hugging Face cross-encoder"
+    lines = {"model": f"{args.model} ({kind})", "place": resolve(args.model), "fingerprint": fingerprint(args.model)}
+    _print(lines | contents(checkpoint) | machine())
+    print(f"\nladder{'' if checkpoint.ladder else ' (untuned)'}, plans as depth[@width]:share of the budget")
+    print(checkpoint.plans().table().fillna("").to_string(index=False))
+    if checkpoint.provenance:
+        print("\nprovenance")
+        _print({f"  {name}": value for name, value in checkpoint.provenance.items()})
+
+
+def contents(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a checkpoint holds, by readable names."""
+    encoder = checkpoint.encoder
+    shape = encoder.shape
+    parameters = sum(tensor.numel() for tensor in encoder.parameters())
+    kinds = {depth: encoder.exits[str(depth)].kind for depth in encoder.depths}
+    exits = [f"{', '.join(str(d) for d in kinds if kinds[d] == kind)} ({kind})" for kind in sorted(set(kinds.values()))]
+    return {
+        "backbone": f"{shape.layers} layers, {shape.hidden} wide, {shape.heads} heads, {shape.neurons} neurons",
+        "parameters": f"{parameters / 1e6:.1f} million",
+        "exits": "after layers " + "; ".join(exits),
+        "widths": ", ".join(f"{width:g}" for width in checkpoint.widths),
+        "longest pair": f"{shape.positions - shape.position_offset} tokens",
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What this machine gives, and what `device` and `dtype` will be if they aren't named."""
+    from elasticranker.model.loaded import choose_device, choose_dtype
+    from experiments.manifest import machine as measured
+
+    here = measured()
+    device = choose_device(None)
+    return {
+        "processor": f"{here['processor']}, {here['cores']} cores, {here['threads']} threads",
+        "device": str(device),
+        "dtype": f"auto is {str(choose_dtype('auto', device)).removeprefix('torch.')} here",
+    }
+
+
+def _print(values: dict[str, Any]) -> None:
+    width = max(map(len, values))
+    for name, value in values.items():
+        print(f"{name:{width}}  {value}")

@@ -1,0 +1,210 @@
+"""Rerank a run file into another, so that it can be killed at any moment and started again.
+
+The run is cut into parts of whole queries, about `PAIRS_PER_PART` candidates each. A finished part is never scored
+again. Since a pair's score depends on the pair alone, the output is the same, byte for byte, however often it was
+interrupted. (A time budget is the exception: what it affords depends on the machine and the moment.)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elasticranker.files import read_json, sha256, sha256_file
+from elasticranker.inputs import refuse_missing_documents, with_queries, with_texts
+from elasticranker.runs import format_run, read_run
+from elasticranker.workfolder import WorkFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from elasticranker.collections import Collection
+    from elasticranker.ranker import ElasticRanker
+
+PAIRS_PER_PART = 1_000  # what a kill can cost: some 20 s of two slow cores; and enough of them to fill batches
+
+
+class RerankJob:
+    """One run to rerank under one output. `rerank_run` is the whole of it in one call.
+
+    Args:
+        run: Run file to rerank.
+        collection: Where its queries and documents are.
+        ranker: What reranks it.
+        output: Run file to write, gzip by suffix.
+        skip_missing: Leave out candidates that the corpus lacks, instead of refusing the run.
+        tag: Last field of every line written. Defaults to the ranker's name and budget.
+
+    Raises:
+        ValueError, KeyError, OSError: The run is malformed or empty, or has queries that the collection lacks.
+    """
+
+    def __init__(
+        self,
+        run: str | Path,
+        collection: Collection,
+        ranker: ElasticRanker,
+        output: str | Path,
+        *,
+        skip_missing: bool = False,
+        tag: str | None = None,
+    ) -> None:
+        self.collection, self.ranker, self.skip_missing = collection, ranker, skip_missing
+        self.tag = tag or f"ElasticRanker-{str(ranker.budget).replace(' ', '')}"
+        self.candidates = with_queries(read_run(run), collection)
+        self.parts = _cut(self.candidates)
+        self.folder = WorkFolder(output)
+        self.identity = self._identity(run)
+
+    def _identity(self, run: str | Path) -> dict[str, Any]:
+        """Everything that the output depends on, by the names that a refusal shows."""
+        queries = self.candidates.drop_duplicates("qid")
+        return {
+            "model fingerprint": self.ranker.fingerprint,
+            "budget": str(self.ranker.budget),
+            "run file (sha256)": sha256_file(run),
+            "collection fingerprint": self.collection.fingerprint(),
+            "queries (sha256)": sha256(*queries["qid"], *queries["query"]),
+            "pairs per part": PAIRS_PER_PART,
+            "skip_missing": self.skip_missing,
+            "tag": self.tag,
+            **scoring_settings(self.ranker),
+        }
+
+    def check_documents(self, pending: list[int]) -> None:
+        """Raise KeyError if documents of these parts are missing from the corpus, unless they may be."""
+        if not self.skip_missing:
+            docnos = self.candidates["docno"].to_numpy()
+            refuse_missing_documents((docno for part in pending for docno in docnos[self.parts[part]]), self.collection)
+
+    def rerank(self, part: int) -> pd.DataFrame:
+        """Rerank the queries of one part.
+
+        Raises:
+            ValueError: The ranker changed the number of candidates.
+        """
+        frame = with_texts(self.candidates.iloc[self.parts[part]], self.collection, field=self.ranker.text_field)
+        ranked = self.ranker.transform(frame)
+        if len(ranked) != len(frame):
+            raise ValueError(
+                f"{self.ranker!r} made {len(ranked)} candidates of {len(frame)}: a reranker must keep them all"
+            )
+        return ranked
+
+    def write(self, part: int, ranked: pd.DataFrame) -> None:
+        """Write one finished part.
+
+        Raises:
+            OSError: The disk is full, or the work folder cannot be written. Finished parts stay usable.
+        """
+        self.folder.write(part, format_run(ranked, self.tag))
+
+
+def scoring_settings(ranker: ElasticRanker) -> dict[str, Any]:
+    """What of a ranker's settings changes its scores, beside checkpoint and budget; "auto" as what it is here."""
+    from elasticranker.model.loaded import choose_device, choose_dtype
+
+    dtype = str(choose_dtype(ranker.dtype, choose_device(ranker.device))).removeprefix("torch.")
+    names = ("text_field", "max_length", "max_query_length", "depth")
+    return {"dtype": dtype, **{name: getattr(ranker, name) for name in names}}
+
+
+def _cut(candidates: pd.DataFrame) -> list[slice]:
+    """Row ranges of whole queries in the order of the run, each ended as soon as it has `PAIRS_PER_PART` rows."""
+    parts: list[slice] = []
+    start = end = 0
+    for size in candidates.groupby("qid", sort=False).size():
+        end += int(size)
+        if end - start >= PAIRS_PER_PART:
+            parts.append(slice(start, end))
+            start = end
+    if end > start:
+        parts.append(slice(start, end))
+    return parts
+
+
+def rerank_run(
+    run: str | Path,
+    collection: Collection,
+    ranker: ElasticRanker,
+    output: str | Path,
+    *,
+    skip_missing: bool = False,
+    tag: str | None = None,
+    shard: tuple[int, int] = (1, 1),
+    progress: bool = True,
+) -> Path:
+    """Rerank a run file into another; after a crash or a kill, the same call goes on where it was.
+
+    Args:
+        run: Run file to rerank.
+        collection: Where its queries and documents are.
+        ranker: What reranks it.
+        output: Run file to write, gzip by suffix. While work goes on its parts are in `OUTPUT.parts/`; afterwards
+            `OUTPUT.json` says what it was made from.
+        skip_missing: Leave out candidates that the corpus lacks, instead of refusing the run.
+        tag: Last field of every line written. Defaults to the ranker's name and budget.
+        shard: (i, N) reranks only the i-th (from 1) of N pieces, for N processes or machines that share the folder;
+            `merge` then writes the output.
+        progress: Whether to show a bar on standard error.
+
+    Returns:
+        The path of the output.
+
+    Raises:
+        ValueError: The run is malformed or empty, a text is missing, or the output belongs to another job.
+        KeyError: Queries or documents are missing from the collection.
+        OSError: The output cannot be written, or another process is writing it.
+
+    Example:
+        >>> rerank_run("bm25.trec", open_collection("trec-dl-2019"), ElasticRanker(budget="25%"), "out.trec.gz")
+    """
+    from tqdm import tqdm
+
+    if not 1 <= shard[0] <= shard[1]:
+        raise ValueError(f"shard {shard[0]}/{shard[1]} does not exist: give i/N with i from 1 to N")
+    job = RerankJob(run, collection, ranker, output, skip_missing=skip_missing, tag=tag)
+    folder = job.folder
+    with folder.locked(shard):
+        if folder.finished(job.identity):
+            folder.remove()
+            return folder.output
+        folder.claim(job.identity, parts=len(job.parts))
+        pending = folder.pending(shard)
+        job.check_documents(pending)
+        sizes = [part.stop - part.start for part in job.parts]
+        total = sum(sizes[shard[0] - 1 :: shard[1]])
+        done = total - sum(sizes[part] for part in pending)
+        with tqdm(total=total, initial=done, unit=" pairs", disable=not progress) as bar:
+            for part in pending:
+                job.write(part, job.rerank(part))
+                bar.update(sizes[part])
+        if shard[1] == 1:
+            folder.assemble()
+    return folder.output
+
+
+def merge(output: str | Path) -> Path:
+    """Write the output of a job whose shards are all finished.
+
+    Args:
+        output: The output that the shards were given.
+
+    Returns:
+        The path of the output.
+
+    Raises:
+        FileNotFoundError: Parts are missing, or there is no such job.
+        OSError: A shard is still running, or the output cannot be written.
+    """
+    folder = WorkFolder(output)
+    if not folder.manifest.exists():
+        if folder.record.exists() and folder.output.exists():
+            return folder.output
+        raise FileNotFoundError(f"there is nothing to merge: {folder.path} holds no job")
+    with folder.locked():
+        if folder.finished(read_json(folder.manifest)["job"]):
+            folder.remove()
+        else:
+            folder.assemble()
+    return folder.output

@@ -1,0 +1,1 @@
+"""The harness: measurements of ElasticRanker that others can repeat."""

@@ -1,0 +1,47 @@
+"""What a measurement was made with: versions, processor, threads, checkpoint."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("elasticranker", "torch", "transformers", "pyterrier", "ir-measures", "numpy", "pandas", "scipy")
+
+
+def processor() -> str:
+    """Name of the processor as the system gives it, for example "Intel(R) Xeon(R) Platinum 8488C"."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Installed versions of Python and of the packages that are there."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What times depend on: processor, the cores that this process may use, and the threads of torch."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": processor(), "cores": cores, "threads": torch.get_num_threads()}
+
+
+def today() -> str:
+    """Date and time now, in UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
