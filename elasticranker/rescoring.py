@@ -1,0 +1,113 @@
+"""Calling a black-box reranker and trusting nothing but its scores: rows, order and ties stay under control.
+
+A *ranked* frame here has its queries in the order of their first row, each query's rows from best to worst, a `rank`
+from 0 and a plain index.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyterrier as pt
+
+HIGHEST = 1e38  # scores are kept within float32, which trec_eval uses, with room to shift a tier below another
+
+
+def in_incoming_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """A ranked frame of the candidates as they came: by `rank` if there is one, else by `score`, else row by row."""
+    if "rank" in frame:
+        key = frame["rank"].to_numpy(dtype=float)
+    elif "score" in frame:
+        key = -frame["score"].to_numpy(dtype=float)
+    else:
+        key = np.zeros(len(frame))
+    return _ranked(frame, key)
+
+
+def rescore(ranker: pt.Transformer, ranked: pd.DataFrame, role: str) -> pd.DataFrame:
+    """The same rows with the scores that a ranker gives them, ranked by these; ties keep the order they came in.
+
+    Rows are found again by qid and docno (a docno that comes twice: first with first), so the ranker may reorder them
+    and add columns; its columns other than `score` are not taken over.
+
+    Args:
+        ranker: Any transformer from candidates to scored candidates.
+        ranked: A ranked frame.
+        role: What the ranker is called in errors.
+
+    Raises:
+        ValueError: The ranker returns no score column, or leaves a row without a score or with NaN; the message names
+            the query.
+    """
+    if ranked.empty:
+        return ranked
+    output = ranker.transform(ranked)
+    if "score" not in output:
+        raise ValueError(f"{role} ({ranker!r}) returned no score column, only {list(output.columns)}")
+    scores = _numbered(ranked).merge(_numbered(output, "score"), on=["qid", "docno", "nth"], how="left")["score"]
+    scores = scores.astype(float)
+    unscored = scores.isna()
+    if unscored.any():
+        row = ranked[unscored.to_numpy()].iloc[0]
+        raise ValueError(
+            f"{role} ({ranker!r}) gave NaN or no score at all to {int(unscored.sum())} candidates, the first: document "
+            f"{row['docno']!r} of query {row['qid']!r}; a reranker must score every row that it is given (to have only "
+            "the head of a list scored, give super_depth to the router)"
+        )
+    scored = ranked.assign(score=scores.clip(-HIGHEST, HIGHEST).to_numpy())
+    return _ranked(scored, -scored["score"].to_numpy())
+
+
+def rescore_some(
+    ranker: pt.Transformer, ranked: pd.DataFrame, chosen: npt.NDArray[np.bool_], role: str
+) -> pd.DataFrame:
+    """Rescore only the chosen rows and put them above the other rows of their query, which keep their order.
+
+    Where a query has both kinds of rows, the scores of those that weren't chosen are shifted down to fit underneath.
+
+    Args:
+        ranker: Given nothing but the chosen rows, and not called if there are none.
+        ranked: A ranked frame.
+        chosen: One truth value a row.
+        role: What the ranker is called in errors.
+    """
+    top = rescore(ranker, ranked[chosen].reset_index(drop=True), role)
+    rest = ranked[~chosen]
+    floor = rest["qid"].map(top.groupby("qid")["score"].min()).astype(float)
+    best = rest.groupby("qid")["score"].transform("max")
+    shifted = rest["score"].where(floor.isna(), rest["score"] - best + floor - 1.0)
+    both = pd.concat([top, rest.assign(score=shifted)], ignore_index=True)
+    query = pd.Index(ranked["qid"].unique()).get_indexer(both["qid"])
+    return _ranked(both.iloc[np.argsort(query, kind="stable")], np.zeros(len(both)))
+
+
+def strictly_decreasing(ranked: pd.DataFrame) -> pd.DataFrame:
+    """A ranked frame whose scores fall from row to row within a query, even when they are read as float32.
+
+    Scores that already do are untouched; the others go down to the next float32 below the row above.
+    """
+    scores = ranked["score"].to_numpy(dtype=float, copy=True)
+    rounded = scores.astype(np.float32)
+    first = ranked["rank"].to_numpy() == 0
+    if (first[1:] | (rounded[1:] < rounded[:-1])).all():
+        return ranked
+    for row in range(1, len(scores)):
+        if not first[row] and rounded[row] >= rounded[row - 1]:
+            rounded[row] = np.nextafter(rounded[row - 1], np.float32(-np.inf))
+            scores[row] = rounded[row]
+    return ranked.assign(score=scores)
+
+
+def _ranked(frame: pd.DataFrame, key: npt.NDArray[np.float64]) -> pd.DataFrame:
+    """The frame sorted by query (first come, first) and rising key; equal keys stay in order."""
+    query = pd.factorize(frame["qid"])[0]
+    order = np.lexsort((key, query))
+    frame = frame.iloc[order].reset_index(drop=True)
+    return frame.assign(rank=frame.groupby("qid", sort=False).cumcount())
+
+
+def _numbered(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """qid, docno, how often that pair came before, and other columns."""
+    keys = frame[["qid", "docno", *columns]]
+    return keys.assign(nth=keys.groupby(["qid", "docno"], sort=False).cumcount())

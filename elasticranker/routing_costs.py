@@ -1,0 +1,83 @@
+"""What a reranker costs on each query of a frame, asked before it runs, and what a mean budget leaves for Super."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyterrier as pt
+from pyterrier.transformer import IdentityTransformer
+
+from elasticranker.budget import Budget
+
+Cost: TypeAlias = float | Callable[[pd.DataFrame], pd.Series] | None
+
+
+def query_costs(ranker: pt.Transformer, cost: Cost, candidates: pd.DataFrame, role: str) -> npt.NDArray[np.float64]:
+    """FLOPs (or whatever unit `cost` is in) of a ranker for each query, in the order of the frame's queries.
+
+    Args:
+        ranker: The reranker.
+        cost: A number per pair, a function from the frame to a Series by qid, or None to ask the ranker itself.
+        candidates: The frame that the ranker would be given.
+        role: "swift" or "super", for errors.
+
+    Raises:
+        ValueError: The ranker doesn't know its cost, or a query's cost is missing or negative.
+
+    Example:
+        >>> query_costs(monot5, 2.5e11, candidates, "super")   # 250 GFLOPs a pair
+    """
+    function = _own_cost(ranker, role) if cost is None else _per_pair(cost) if not callable(cost) else cost
+    costs = function(candidates).reindex(candidates["qid"].unique()).astype(float)
+    wrong = costs.index[~(costs >= 0)]
+    if len(wrong):
+        raise ValueError(f"{role}_cost gives {costs[wrong[0]]} for query {wrong[0]!r}: a cost must be 0 or more")
+    return np.asarray(costs, dtype=np.float64)
+
+
+def allowance(budget: Budget, swift_costs: npt.NDArray[np.float64], super_costs: npt.NDArray[np.float64]) -> Fraction:
+    """What Super may spend on a frame in all so that the mean cost per query, Swift's included, is within the budget.
+
+    Args:
+        budget: A share of Super's own costs on the whole lists, or FLOPs per query.
+        swift_costs: Per query.
+        super_costs: Per query, on the whole lists.
+
+    Raises:
+        ValueError: Swift alone is dearer than the budget.
+    """
+    swift_total, super_total = (sum(map(Fraction, costs), Fraction()) for costs in (swift_costs, super_costs))
+    value = Fraction(budget.value)
+    total = value * super_total if budget.kind == "share" else value * len(swift_costs)
+    if swift_total > total * Fraction(1 + 1e-9):  # two budgets of one size may differ by rounding
+        raise ValueError(
+            f"swift alone may cost {float(swift_total) / len(swift_costs):.4g} per query, but the mean budget {budget} "
+            f"is {float(total) / len(swift_costs):.4g}: give a larger budget or a cheaper swift"
+        )
+    return max(total - swift_total, Fraction())
+
+
+def _per_pair(cost: float) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda candidates: cost * candidates.groupby("qid", sort=False).size()
+
+
+def _own_cost(ranker: pt.Transformer, role: str) -> Callable[[pd.DataFrame], pd.Series]:
+    """The most that an `ElasticRanker` may spend under its own budget; nothing for identity."""
+    if isinstance(ranker, IdentityTransformer):
+        return _per_pair(0.0)
+    full_cost, budget = getattr(ranker, "full_cost", None), getattr(ranker, "budget", None)
+    if full_cost is None or not isinstance(budget, Budget):
+        raise ValueError(
+            f"a mean budget needs to know what {role} costs, and {ranker!r} doesn't say: give {role}_cost, as FLOPs "
+            "per pair or as a function from a frame to a Series of FLOPs by qid"
+        )
+    if budget.kind == "share":
+        return lambda candidates: full_cost(candidates) * budget.value
+    if budget.kind == "flops":
+        return lambda candidates: full_cost(candidates).clip(upper=budget.value)
+    return full_cost  # a time has no bound in FLOPs below the full model's

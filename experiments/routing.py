@@ -1,0 +1,276 @@
+"""Energy routing against spending the same uniformly: `python -m experiments.routing COLLECTION --output DIR`.
+
+Swift and Super score every query once. From these tables, for every energy: thresholds calibrated on one half of the
+queries and reported on the other, and the reverse; beside them the same budget for every query, random routing and an
+oracle. Writes results.csv, routing.png, report.md, manifest.json and the journal; a killed measurement goes on where it
+was with the same command, and another choice of energies or seed measures nothing again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyterrier as pt
+
+from elasticranker.energies import ENERGIES, get_energy
+from elasticranker.files import atomic_write, locked, read_json, refuse_other_job, writable_folder, write_json
+from elasticranker.rescoring import strictly_decreasing
+from elasticranker.routing import query_energies
+from elasticranker.routing_costs import Cost, query_costs
+from experiments import report, routing_report
+from experiments.candidates import Candidates
+from experiments.interleaved import measure, measured_runs
+from experiments.journal import Journal
+from experiments.manifest import machine, today, versions
+from experiments.measures import effectiveness
+from experiments.routed import Outcome, routing_table, split_in_halves
+
+if TYPE_CHECKING:
+    from elasticranker.collections import Collection
+
+SHARES = (0.1, 0.25, 0.5, 0.75)
+TRIED = ("free", "centred", "softmaxed", "max-softmax", "entropy", "margin", "std", "two-class-logit")
+
+
+def run_routing(
+    collection: Collection,
+    swift: pt.Transformer,
+    super: pt.Transformer,
+    candidates: Candidates,
+    *,
+    output: str | Path,
+    shares: Sequence[float] = SHARES,
+    energies: Sequence[str] = TRIED,
+    top_k: int | None = None,
+    seed: int = 0,
+    rel: int | None = None,
+    swift_cost: Cost = None,
+    super_cost: Cost = None,
+    note: str = "",
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Measure what routing between two rankers buys.
+
+    Args:
+        collection: Where the candidates come from.
+        swift: Any reranker; an `ElasticRanker` made with `trace=True`, or `pt.Transformer.identity()`.
+        super: Any reranker. If it is an `ElasticRanker`, its siblings are the uniform budgets at equal mean cost.
+        candidates: What to rerank, from `load_candidates`.
+        output: Folder for the results.
+        shares: Shares of the queries that Super gets, each between 0 and 1.
+        energies: Names of `elasticranker.energies.ENERGIES`, other than "random", which is always there.
+        top_k: Take the energy of so many of Swift's best scores; None for all.
+        seed: Of the split into halves.
+        rel: Lowest label that counts as relevant. Defaults to the collection's own level.
+        swift_cost: FLOPs of a black-box Swift, as for `EnergyRouter`.
+        super_cost: FLOPs of a black-box Super.
+        note: A sentence for the report, such as "reduced corpus: easier than the full one".
+        progress: Whether to show a bar on standard error.
+
+    Returns:
+        The table of results.csv: see `experiments.routed.routing_table`.
+
+    Raises:
+        ValueError: An argument makes no sense, an `ElasticRanker` doesn't trace, or `output` holds another measurement.
+        OSError: `output` cannot be written, or another process is writing it.
+
+    Example:
+        >>> swift, super = ElasticRanker(budget="5%", trace=True), ElasticRanker(trace=True)
+        >>> run_routing(collection, swift, super, load_candidates(collection), output="out")
+    """
+    for name in energies:
+        get_energy(name)
+    if not energies or "random" in energies or not shares or not all(0 < share < 1 for share in shares):
+        raise ValueError(
+            f"energies={list(energies)}, shares={list(shares)}: give one or more of each, shares between 0 and 1; "
+            "random routing is always there and is no energy here"
+        )
+    qids = candidates.frame["qid"].unique().tolist()
+    halves = split_in_halves(qids, seed)
+    budgets = _uniform_budgets(swift, super, swift_cost, super_cost, candidates.frame, shares)
+    systems = {"swift": _measurable(swift, swift_cost, "swift"), "super": _measurable(super, super_cost, "super")}
+    systems |= {f"uniform {budget}": super.with_budget(budget) for budget in budgets.values()}  # type: ignore[attr-defined]
+    rel = collection.relevance_level() if rel is None else rel
+    job = {
+        "collection": collection.name,
+        "queries": candidates.queries,
+        "queries with candidates": len(qids),
+        "candidates": len(candidates.frame),
+        "candidates fingerprint": candidates.fingerprint,
+        "first stage": candidates.system,
+        "swift": _described(swift),
+        "super": _described(super),
+        "systems": list(systems),
+        "relevance level": rel,
+        **machine(),
+    }
+    arguments = {"energies": list(energies), "shares": list(shares), "top_k": top_k, "seed": seed}
+    folder = writable_folder(output)
+    with locked(folder / "lock", busy=f"another process is writing {folder}; wait for it, or choose another --output"):
+        journal, manifest = Journal(folder / "journal.jsonl"), folder / "manifest.json"
+        if manifest.exists():
+            remedy = f"delete {folder}, or choose another --output"
+            refuse_other_job(read_json(manifest)["job"], job, place=folder, remedy=remedy)
+        write_json(
+            manifest, {"job": job, "arguments": arguments, "note": note, "date": today(), "versions": versions()}
+        )
+        measure(systems, candidates, journal, progress=progress)
+        entries = list(journal)
+        runs = measured_runs(entries, candidates)
+        outcomes = {name: _outcome(name, entries, runs[name], candidates, rel) for name in systems}
+        results = routing_table(
+            outcomes["swift"],
+            outcomes["super"],
+            {share: outcomes[f"uniform {budget}"] for share, budget in budgets.items()},
+            pd.DataFrame({name: query_energies(runs["swift"], name, top_k) for name in energies}),
+            shares=shares,
+            halves=halves,
+        )
+        with atomic_write(folder / "results.csv") as file:
+            file.write(results.to_csv(index=False).encode())
+        title = f"{collection.name}, {candidates.queries} queries"
+        routing_report.draw_routing(results, folder / "routing.png", title=title)
+        routing_report.write_report(folder / "report.md", results, read_json(manifest))
+    return results
+
+
+class Priced(pt.Transformer):
+    """A black box with the column `spend` that the measurement reads, from what it is said to cost."""
+
+    def __init__(self, ranker: pt.Transformer, cost: Cost, role: str) -> None:
+        self.ranker, self.cost, self.role = ranker, cost, role
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Rerank one query and spread its cost over its rows."""
+        ranked = self.ranker.transform(inp).sort_values("score", ascending=False, kind="stable")
+        return ranked.assign(spend=query_costs(self.ranker, self.cost, inp, self.role).sum() / len(ranked))
+
+
+def _measurable(ranker: pt.Transformer, cost: Cost, role: str) -> pt.Transformer:
+    return ranker if cost is None and hasattr(ranker, "full_cost") else Priced(ranker, cost, role)
+
+
+def _uniform_budgets(
+    swift: pt.Transformer,
+    super: pt.Transformer,
+    swift_cost: Cost,
+    super_cost: Cost,
+    frame: pd.DataFrame,
+    shares: Sequence[float],
+) -> dict[float, str]:
+    """By share, the budget of equal mean cost for every query; none if Super has no siblings at other budgets."""
+    if not hasattr(super, "with_budget") or not hasattr(super, "full_cost"):
+        return {}
+    light = query_costs(swift, swift_cost, frame, "swift").mean()
+    heavy = query_costs(super, super_cost, frame, "super").mean()
+    full = super.full_cost(frame).mean()
+    return {share: f"{min(100.0, 100 * (light + share * heavy) / full):.4g}%" for share in shares}
+
+
+def _described(ranker: pt.Transformer) -> dict[str, Any]:
+    """What a ranker is, the same in every process (a repr may hold an address)."""
+    known = {name: getattr(ranker, name, None) for name in ("budget", "fingerprint", "model_name")}
+    settings = report.ranker_settings(ranker) if hasattr(ranker, "fingerprint") else {}  # type: ignore[arg-type]
+    facts = {name: str(value) for name, value in (known | settings).items() if value is not None}
+    return {"class": type(ranker).__name__, **facts}
+
+
+def _outcome(name: str, entries: list[dict[str, Any]], run: pd.DataFrame, candidates: Candidates, rel: int) -> Outcome:
+    costs = {e["qid"]: (e["systems"][name]["flops"] / 1e9, e["systems"][name]["ms"]) for e in entries}
+    return Outcome(
+        effectiveness(strictly_decreasing(run), candidates.qrels, rel=rel),  # as the router would return it
+        pd.DataFrame.from_dict(costs, orient="index", columns=["gflops", "ms"]).reindex(
+            candidates.frame["qid"].unique()
+        ),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; see the module's docstring."""
+    from elasticranker.cli import message
+    from elasticranker.collections import open_collection
+    from elasticranker.commands.arguments import make_ranker
+    from experiments.candidates import load_candidates
+
+    args = _parser().parse_args(argv)
+    try:
+        collection = open_collection(args.collection, corpus=args.corpus)
+        candidates = load_candidates(
+            collection,
+            args.candidates,
+            k=args.k,
+            queries=args.queries,
+            engine=args.bm25,
+            skip_missing=args.skip_missing,
+        )
+        super = make_ranker(args, budget=args.super, trace=True)
+        swift = pt.Transformer.identity() if args.swift == "identity" else super.with_budget(args.swift)
+        results = run_routing(
+            collection,
+            swift,
+            super,
+            candidates,
+            output=args.output,
+            shares=args.shares,
+            energies=args.energies,
+            top_k=args.top_k,
+            seed=args.seed,
+            rel=args.rel,
+            note=args.note,
+        )
+    except (ValueError, KeyError, OSError, ImportError) as error:
+        print(f"experiments.routing: error: {message(error)}", file=sys.stderr)
+        return 2
+    manifest = read_json(Path(args.output) / "manifest.json")
+    print(report.aligned(routing_report.table_cells(results)))
+    print(*routing_report.footnotes(manifest), "", *routing_report.findings(results), sep="\n")
+    print(f"\nfigure: {args.output}/routing.png\nreport: {args.output}/report.md, {args.output}/results.csv")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from elasticranker.commands.arguments import add_model_arguments, positive
+
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.routing",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("collection", metavar="COLLECTION", help="irds:<id>, a folder, or python-docs")
+    parser.add_argument("--corpus", metavar="FILE", help="corpus.tsv[.gz], where the folder has none")
+    parser.add_argument("--candidates", default="bm25", metavar="bm25|RUN", help="search by BM25 (default), or a run")
+    parser.add_argument("--k", type=positive, metavar="K", help="candidates a query at most (default: 100 for bm25)")
+    parser.add_argument("--queries", type=positive, metavar="N", help="so many judged queries (default: all)")
+    parser.add_argument("--bm25", choices=["pisa", "terrier"], default="pisa", help="what searches by BM25")
+    parser.add_argument("--skip-missing", action="store_true", help="leave out candidates that the corpus lacks")
+    parser.add_argument(
+        "--swift", default="5%", metavar="BUDGET|identity", help="default: 5%%; identity: the first stage"
+    )
+    parser.add_argument("--super", default="100%", metavar="BUDGET", help="default: 100%%")
+    shares_help = "shares of the queries for Super (default: 10%% 25%% 50%% 75%%)"
+    parser.add_argument("--shares", nargs="+", type=_share, default=list(SHARES), metavar="S", help=shares_help)
+    names = sorted(set(ENERGIES) - {"random"})
+    parser.add_argument("--energies", nargs="+", default=list(TRIED), metavar="E", choices=names, help=", ".join(names))
+    parser.add_argument("--top-k", type=positive, metavar="K", help="energies of Swift's K best scores (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of the split into halves (default: %(default)s)")
+    parser.add_argument("--rel", type=positive, metavar="K", help="lowest relevant label (default: the collection's)")
+    parser.add_argument("--note", default="", metavar="TEXT", help="a sentence for the report")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
+    add_model_arguments(parser)
+    return parser
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share such as 25%") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
