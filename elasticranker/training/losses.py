@@ -1,0 +1,129 @@
+"""What a sub-network is taught with. Every function takes scores `[G, C]` of `G` queries' `C` candidates and a mask.
+
+`mask` `[G, C]` is True where there is a candidate. A query that a loss has nothing to say about (no judged positive,
+one candidate) adds 0 to the sum and doesn't count in the mean. Choose `kl` where a teacher scored the candidates, `lce`
+where people judged them, both (the default) where both did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ABSENT = -1e4  # stands for minus infinity in a masked logit: finite, so that 0 * it is 0
+
+
+def target_distribution(teacher: Tensor, labels: Tensor, mask: Tensor, temperature: float, bonus: float) -> Tensor:
+    """The distribution `[G, C]` over a query's candidates that is taught: `softmax((teacher + bonus * positive) / t)`.
+
+    Args:
+        teacher: `[G, C]` the teacher's scores.
+        labels: `[G, C]` 1 positive, 0 negative, -1 not judged.
+        mask: `[G, C]` where there is a candidate.
+        temperature: what a unit of probability is worth in the teacher's scores (0.02 for E5's cosines).
+        bonus: what a judged positive is worth beyond the teacher's score, in the teacher's units.
+    """
+    logits = (teacher + bonus * (labels == 1)) / temperature
+    return torch.softmax(logits.masked_fill(~mask, ABSENT), -1)
+
+
+def listwise_kl(scores: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """`KL(target || softmax(scores))` over each list (ListNet, Cao et al. 2007, with a soft target)."""
+    log_scores = torch.log_softmax(scores.masked_fill(~mask, ABSENT), -1)
+    divergence = (target * (target.clamp_min(1e-9).log() - log_scores)).masked_fill(~mask, 0.0).sum(-1)
+    return divergence.mean()
+
+
+def lce(scores: Tensor, labels: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Localised contrastive estimation: cross-entropy of one positive against its negatives (Gao et al. 2021).
+
+    Negatives that the teacher scores above the positive are left out: they are likely positives that nobody judged.
+    """
+    positive = (labels == 1) & mask
+    usable = positive.any(-1)
+    best = torch.where(positive, teacher, torch.full_like(teacher, ABSENT))
+    first = best.argmax(-1, keepdim=True)
+    rival = mask & ~positive & (teacher <= best.gather(1, first)) & (labels == 0)
+    keep = rival.scatter(1, first, True)
+    losses = -torch.log_softmax(scores.masked_fill(~keep, ABSENT), -1).gather(1, first)[:, 0]
+    return _mean(losses, usable)
+
+
+def margin_mse(scores: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Squared error of the score differences of all pairs of a list (Margin-MSE, Hofstaetter et al. 2020).
+
+    `target` `[G, C]` are the teacher's scores, already in the model's units.
+    """
+    difference = (scores - target).masked_fill(~mask, 0.0)
+    count = mask.sum(-1).clamp_min(1)
+    mean = difference.sum(-1, keepdim=True) / count[:, None]
+    variance = ((difference - mean) ** 2).masked_fill(~mask, 0.0).sum(-1) / count
+    return _mean(2 * variance, mask.sum(-1) > 1)  # mean over pairs of (d_i - d_j)^2 = 2 var(d)
+
+
+def ranknet(scores: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Logistic loss over the pairs that the teacher orders (RankNet, Burges et al. 2005)."""
+    ordered = (target[:, :, None] > target[:, None, :]) & mask[:, :, None] & mask[:, None, :]
+    losses = F.softplus(-(scores[:, :, None] - scores[:, None, :])).masked_fill(~ordered, 0.0)
+    pairs = ordered.sum((1, 2))
+    return _mean(losses.sum((1, 2)) / pairs.clamp_min(1), pairs > 0)
+
+
+def bce(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy of every judged pair (the pointwise loss of monoBERT, Nogueira and Cho 2019)."""
+    judged = mask & (labels >= 0)
+    losses = F.binary_cross_entropy_with_logits(scores, (labels == 1).float(), reduction="none")
+    return _mean(losses.masked_fill(~judged, 0.0).sum(-1) / judged.sum(-1).clamp_min(1), judged.any(-1))
+
+
+def _mean(losses: Tensor, counts: Tensor) -> Tensor:
+    return losses.masked_fill(~counts, 0.0).sum() / counts.sum().clamp_min(1)
+
+
+class Targets:
+    """What a step's candidates are taught, and the weighted sum of the losses against it.
+
+    Args:
+        teacher: `[G, C]` the teacher's scores.
+        labels: `[G, C]` 1 positive, 0 negative, -1 not judged.
+        mask: `[G, C]` where there is a candidate.
+        weights: loss name (`kl`, `lce`, `margin_mse`, `ranknet`, `bce`) to weight.
+        temperature: see `target_distribution`; the teacher's scores over it are logits.
+        bonus: see `target_distribution`.
+    """
+
+    def __init__(
+        self,
+        teacher: Tensor,
+        labels: Tensor,
+        mask: Tensor,
+        *,
+        weights: dict[str, float],
+        temperature: float,
+        bonus: float,
+    ) -> None:
+        self.mask = mask
+        distribution = target_distribution(teacher, labels, mask, temperature, bonus)
+        logits = teacher / temperature
+        terms: dict[str, Callable[[Tensor], Tensor]] = {
+            "kl": lambda scores: listwise_kl(scores, distribution, mask),
+            "lce": lambda scores: lce(scores, labels, teacher, mask),
+            "margin_mse": lambda scores: margin_mse(scores, logits, mask),
+            "ranknet": lambda scores: ranknet(scores, logits, mask),
+            "bce": lambda scores: bce(scores, labels, mask),
+        }
+        unknown = set(weights) - set(terms)
+        if unknown:
+            raise ValueError(f"unknown losses {sorted(unknown)}: choose from {', '.join(terms)}")
+        self.terms = [(weight, terms[name]) for name, weight in weights.items() if weight]
+
+    def loss(self, scores: Tensor) -> Tensor:
+        """The weighted sum for scores `[G, C]`."""
+        return torch.stack([weight * term(scores) for weight, term in self.terms]).sum()
+
+    def imitate(self, scores: Tensor, full: Tensor) -> Tensor:
+        """Self-distillation: `KL` to the full model's own (detached) distribution over the list."""
+        return listwise_kl(scores, torch.softmax(full.detach().masked_fill(~self.mask, ABSENT), -1), self.mask)

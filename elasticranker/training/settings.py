@@ -1,0 +1,105 @@
+"""Arguments of a training run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+
+SAMPLINGS = ("sandwich", "random", "all", "none")
+
+
+@dataclass
+class TrainingSettings:
+    """What fixes the trajectory of a training run: two runs with equal settings and data take the same steps.
+
+    Attributes:
+        steps: optimiser steps.
+        learning_rate: peak, after `warmup` steps; falls linearly to a twentieth at the last step.
+        readout_rate: factor on it for the readouts, which start untrained.
+        weight_decay: of matrices.
+        warmup: steps of linear warm-up.
+        clip: most norm of the gradient.
+        groups_per_step: queries a step, over all processes.
+        group_size: candidates a query a step.
+        max_length: most tokens of a pair in training.
+        max_query_length: most tokens of a query.
+        widths: widths of the checkpoint; 1 is always trained.
+        sampling: narrower widths a step: `sandwich` (the smallest and one at random), `random` (one), `all` or `none`.
+        narrow_share: share of a step's groups that narrower widths see.
+        narrow_weight: weight of their loss.
+        losses: weight of each loss (see `elasticranker.training.losses`).
+        temperature: of the teacher's scores.
+        bonus: what a judged positive is worth beyond the teacher's score, in its units.
+        self_distillation: share of imitating the full model in the loss of every other sub-network.
+        exit_weights: weight of an exit's loss by depth (1 where not named).
+        full_weight: factor on the weight of the deepest exit.
+        average: decay of the running average of the weights that is kept (0: the last weights).
+        freeze_tokens: leave the token embeddings as they are.
+        source_weights: factor on how often a source is drawn (1 where not named).
+        importance_steps: steps' worth of data on which importance is measured.
+        seed: of every draw.
+    """
+
+    steps: int = 1000
+    learning_rate: float = 1e-4
+    readout_rate: float = 10.0
+    weight_decay: float = 0.01
+    warmup: int = 100
+    clip: float = 1.0
+    groups_per_step: int = 16
+    group_size: int = 8
+    max_length: int = 112
+    max_query_length: int = 32
+    widths: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
+    sampling: str = "random"
+    narrow_share: float = 0.25
+    narrow_weight: float = 0.5
+    losses: dict[str, float] = field(default_factory=lambda: {"kl": 1.0, "lce": 0.2})
+    temperature: float = 0.02
+    bonus: float = 0.02
+    self_distillation: float = 0.3
+    exit_weights: dict[int, float] = field(default_factory=dict)
+    full_weight: float = 2.0
+    average: float = 0.998
+    freeze_tokens: bool = True
+    source_weights: dict[str, float] = field(default_factory=dict)
+    importance_steps: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.widths = tuple(sorted({float(width) for width in self.widths}, reverse=True))
+        self.exit_weights = {int(depth): float(weight) for depth, weight in self.exit_weights.items()}
+        if self.sampling not in SAMPLINGS:
+            raise ValueError(f"sampling={self.sampling!r}: choose from {', '.join(SAMPLINGS)}")
+        if self.widths[0] != 1.0 or self.widths[-1] <= 0:
+            raise ValueError(f"widths={self.widths}: they must hold 1 and be above 0")
+        if self.steps < 1 or self.groups_per_step < 1 or self.group_size < 2:
+            raise ValueError("steps and groups_per_step must be at least 1, group_size at least 2")
+        if not 0 <= self.self_distillation < 1:
+            raise ValueError(f"self_distillation={self.self_distillation}: a share from 0 to below 1")
+
+    def rate(self, step: int) -> float:
+        """Factor on the learning rate at `step`: linear up, linear down to a twentieth."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        left = (self.steps - step) / max(1, self.steps - self.warmup)
+        return 0.05 + 0.95 * max(0.0, left)
+
+    def narrow_widths(self, step: int) -> list[float]:
+        """The narrower widths that `step` trains."""
+        narrow = list(self.widths[1:])
+        if not narrow or self.sampling == "none" or not self.narrow_share:
+            return []
+        if self.sampling == "all":
+            return narrow
+        random = np.random.default_rng([self.seed, step, 1])
+        if self.sampling == "random" or len(narrow) == 1:
+            return [narrow[int(random.integers(len(narrow)))]]
+        return [narrow[-1], narrow[int(random.integers(len(narrow) - 1))]]
+
+    def to_json(self) -> str:
+        """The settings as JSON, keys sorted."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=1)
