@@ -202,6 +202,26 @@ class Engine:
             return first[torch.tensor([state.row for state in states], device=first.device)]
         return torch.stack([state.batch[state.row] for state in states])
 
+    @torch.inference_mode()
+    def every_exit(self, pairs: Sequence[Pair], width: float) -> dict[int, Floats]:
+        """Scores `[n]` of pairs at every exit of one width: one pass gives all depths. For tables, not for ranking."""
+        scores = {depth: np.empty(len(pairs)) for depth in self.encoder.depths}
+        groups: dict[Bucket, list[int]] = defaultdict(list)
+        for index, pair in enumerate(pairs):
+            groups[self.pairs.bucket(pair)].append(index)
+        weights = self.weights(width)
+        for bucket, members in groups.items():
+            size = max(1, self.batch_size // bucket.tokens)
+            for rows in (members[start : start + size] for start in range(0, len(members), size)):
+                batch = self.pairs.batch([pairs[row] for row in rows], *bucket).to(self.device)
+                hidden = self.encoder.embeddings(batch.ids, batch.types, self.dtype)
+                padding, done = padding_mask(batch.lengths, bucket.tokens, self.dtype), 0
+                for depth in self.encoder.depths:
+                    hidden = self.encoder.run_layers(hidden, weights[done:depth], padding)
+                    done = depth
+                    scores[depth][rows] = self.encoder.read(hidden, depth, batch.segments).double().cpu().numpy()
+        return scores
+
     def weights(self, width: float) -> list[LayerWeights]:
         """Every layer at one width and this engine's dtype, as contiguous tensors made once."""
         if width not in self._weights:

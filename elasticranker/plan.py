@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +93,8 @@ class Work(NamedTuple):
 class Candidates:
     """What a plan needs to know of a query's candidates, in incoming order.
 
+    Prices are computed once: use it with one cost model.
+
     Attributes:
         tokens: `[n]` bucketed token counts.
         slots: leading positions that hold the query, bucketed.
@@ -102,13 +104,16 @@ class Candidates:
     tokens: Integers
     slots: int
     prior: Floats | None = None
+    _known: dict[tuple[SubNet, int | None], Integers] = field(default_factory=dict, repr=False, compare=False)
 
     def costs(self, cost: CostModel, subnet: SubNet, since: SubNet | None = None) -> Integers:
         """`[n]` FLOPs of each candidate through a sub-network, going on from `since` where it can."""
         start = since.depth if since is not None and subnet.continues(since) else None
-        lengths, place = np.unique(self.tokens, return_inverse=True)
-        prices = [cost.pair(int(length), self.slots, subnet.depth, subnet.width, start) for length in lengths]
-        return np.asarray(prices, dtype=np.int64)[place]
+        if (subnet, start) not in self._known:
+            lengths, place = np.unique(self.tokens, return_inverse=True)
+            prices = [cost.pair(int(length), self.slots, subnet.depth, subnet.width, start) for length in lengths]
+            self._known[subnet, start] = np.asarray(prices, dtype=np.int64)[place]
+        return self._known[subnet, start]
 
 
 @dataclass(frozen=True)
@@ -244,7 +249,7 @@ class _State:
         rest = self._best_first(-1)
         top = 0.0 if floor == math.inf else floor
         order.append(rest)
-        scores.append(top - TIER_GAP * np.arange(1, len(rest) + 1))
+        scores.append(top - TIER_GAP * np.arange(1, len(rest) + 1, dtype=np.float64))
         subnets = [self._subnet(int(index)) for index in self.reached]
         falling = strictly_falling(np.concatenate(scores))
         return Ranking(np.concatenate(order), falling, subnets, self.spend, not self.stopped)

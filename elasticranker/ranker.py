@@ -14,10 +14,12 @@ import pandas as pd
 import pyterrier as pt
 
 from elasticranker.budget import Budget
-from elasticranker.model.checkpoint import fingerprint, is_elastic, resolve
+from elasticranker.model.checkpoint import fingerprint, is_elastic, resolve, tuned_on
 from elasticranker.model.loaded import Loaded, Settings
 
 if TYPE_CHECKING:
+    from elasticranker.engine import Engine
+    from elasticranker.model.checkpoint import Checkpoint
     from elasticranker.pairs import Pair
     from elasticranker.plan import Floats, Ranking
 
@@ -142,14 +144,30 @@ class ElasticRanker(pt.Transformer):
         """Digest of the checkpoint's files: equal fingerprints give equal scores. Loads no weights."""
         return fingerprint(self.model)
 
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The loaded checkpoint: what it holds, at what price, and where it comes from."""
+        return self._loaded.checkpoint
+
+    @property
+    def engine(self) -> Engine:
+        """What scores pairs; for tools that need more than a ranking."""
+        return self._loaded.engine
+
+    @property
+    def tuned_on(self) -> frozenset[str]:
+        """`query_key`s of the queries that the ladder was tuned on: no experiment may report them."""
+        return frozenset(tuned_on(self.model))
+
     def full_cost(self, frame: pd.DataFrame) -> pd.Series:
         """FLOPs of the full model over each query's candidates, by qid."""
-        costs = {
-            qid: self._loaded.engine.full_cost(pairs)
-            for rows in self._chunks(self._ordered(frame))
-            for qid, pairs in self._pairs(rows)
-        }
+        costs = {qid: self.engine.full_cost(pairs) for qid, pairs in self.pairs(frame)}
         return pd.Series(costs, dtype="int64", name="full_cost")
+
+    def pairs(self, frame: pd.DataFrame) -> Iterator[tuple[Any, list[Pair]]]:
+        """Each query's qid and tokenised pairs, in incoming order."""
+        for rows in self._chunks(self._ordered(frame)):
+            yield from self._pairs(rows)
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Rerank the candidates of every query.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Collection_
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,7 @@ import pandas as pd
 
 from elasticranker.files import sha256
 from elasticranker.inputs import refuse_missing_documents, with_queries, with_texts
+from elasticranker.model.checkpoint import query_key
 from elasticranker.runs import read_run
 
 if TYPE_CHECKING:
@@ -26,12 +28,14 @@ class Candidates:
         frame: Columns qid, query, docno, text, score, rank; queries in the collection's order.
         qrels: Columns qid, docno, label, of the judged queries only.
         queries: Number of judged queries, those without candidates included.
+        left_out: Number of judged queries that were left out because the reranker was tuned on them.
     """
 
     system: str
     frame: pd.DataFrame
     qrels: pd.DataFrame
     queries: int
+    left_out: int = 0
 
     @property
     def fingerprint(self) -> str:
@@ -49,6 +53,7 @@ def load_candidates(
     queries: int | None = None,
     engine: Literal["pisa", "terrier"] = "pisa",
     skip_missing: bool = False,
+    tuned_on: Collection_[str] = frozenset(),
 ) -> Candidates:
     """Gather candidates with their texts.
 
@@ -60,6 +65,7 @@ def load_candidates(
         queries: Take so many judged queries, evenly spaced through the collection. Defaults to all.
         engine: What searches for "bm25": "pisa" or "terrier".
         skip_missing: Leave out candidates that the corpus lacks, instead of refusing them.
+        tuned_on: `query_key`s of queries to leave out before any are taken: those that the reranker was tuned on.
 
     Raises:
         ValueError: No query is judged, `queries` or `k` is below 1, or the run is malformed.
@@ -71,7 +77,7 @@ def load_candidates(
     for name, value in (("queries", queries), ("k", k)):
         if value is not None and value < 1:
             raise ValueError(f"{name}={value}: must be 1 or more")
-    topics, qrels = judged(collection, queries)
+    topics, qrels, left_out = judged(collection, queries, tuned_on)
     if candidates == "bm25":
         import pipelines
 
@@ -90,18 +96,31 @@ def load_candidates(
     frame = with_texts(found[["qid", "query", "docno", "score", "rank"]], collection).reset_index(drop=True)
     if frame.empty:
         raise ValueError(f"{candidates} has no candidates for the judged queries of {collection.name}")
-    return Candidates(system, frame, qrels, len(topics))
+    return Candidates(system, frame, qrels, len(topics), left_out)
 
 
-def judged(collection: Collection, queries: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Topics that have judgements, and the judgements of those topics; evenly spaced ones if only some are wanted."""
+def judged(
+    collection: Collection, queries: int | None = None, tuned_on: Collection_[str] = frozenset()
+) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Topics that have judgements, the judgements of those topics, and how many were left out as tuned on.
+
+    Evenly spaced topics if only some are wanted.
+    """
     topics, qrels = collection.queries(), collection.qrels()
     topics = topics[topics["qid"].isin(qrels["qid"])]
     if topics.empty:
         raise ValueError(f"no query of {collection.name} is judged: an experiment needs qrels")
+    known = topics["query"].map(query_key).isin(tuned_on)
+    topics = topics[~known]
+    if topics.empty:
+        raise ValueError(
+            f"the checkpoint's ladder was tuned on every judged query of {collection.name}: a result on them would "
+            "mean nothing; name another collection"
+        )
     if queries is not None and queries < len(topics):
         topics = topics.iloc[np.linspace(0, len(topics), queries, endpoint=False).astype(int)]
-    return topics.reset_index(drop=True), qrels[qrels["qid"].isin(topics["qid"])].reset_index(drop=True)
+    kept = qrels[qrels["qid"].isin(topics["qid"])].reset_index(drop=True)
+    return topics.reset_index(drop=True), kept, int(known.sum())
 
 
 def _run(collection: Collection, candidates: str) -> tuple[pd.DataFrame, str]:

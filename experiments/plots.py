@@ -99,3 +99,28 @@ def _panel(axes: Axes, results: pd.DataFrame, measure: str) -> None:
         fontsize=9,
         color=GREY,
     )
+
+
+def draw_front(ladder: pd.DataFrame, path: str | Path, *, title: str) -> None:
+    """Draw a tuned ladder: quality as a share of the full model's against the budget.
+
+    Args:
+        ladder: Columns `share`, `of full` (on the queries it was tuned on) and `held out` (on others).
+        path: The PNG file.
+        title: What it was tuned on.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6, 3.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.plot(ladder["share"], ladder["of full"].astype(float), color=BLUE, marker="o", label="tuned on")
+        axes.plot(ladder["share"], ladder["held out"].astype(float), color=VERMILION, marker="s", label="held out")
+        axes.set_xlabel("budget, share of the full model's FLOPs (log scale)")
+        axes.set_title("quality, share of the full model's", loc="left")
+        axes.legend(frameon=False, loc="lower right")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=GREY)
+        with atomic_write(path) as file:
+            figure.savefig(file, format="png", dpi=200)

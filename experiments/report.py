@@ -96,6 +96,7 @@ def footnotes(job: Mapping[str, Any], note: str = "") -> list[str]:
     lines = [
         f"{job['queries']} judged queries of {job['collection']}"
         + (f", {without} of them without candidates (they count 0)" if without else "")
+        + (f" ({job['queries left out']} left out: the ladder was tuned on them)" if job["queries left out"] else "")
         + f"; {job['candidates'] / job['queries with candidates']:.0f} candidates a query; "
         f"a document is relevant from label {job['relevance level']} (RR, AP, R).",
         "GFLOPs and milliseconds: per query, the reranker alone with its tokenisation, one query at a time, in turn.",

@@ -199,6 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     args = _parser().parse_args(argv)
     try:
+        super = make_ranker(args, budget=args.super, trace=True)
         collection = open_collection(args.collection, corpus=args.corpus)
         candidates = load_candidates(
             collection,
@@ -207,8 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             queries=args.queries,
             engine=args.bm25,
             skip_missing=args.skip_missing,
+            tuned_on=super.tuned_on,
         )
-        super = make_ranker(args, budget=args.super, trace=True)
         swift = pt.Transformer.identity() if args.swift == "identity" else super.with_budget(args.swift)
         results = run_routing(
             collection,

@@ -122,6 +122,7 @@ def _job(
     return {
         "collection": collection.name,
         "queries": candidates.queries,
+        "queries left out": candidates.left_out,
         "queries with candidates": int(frame["qid"].nunique()),
         "candidates": len(frame),
         "candidates fingerprint": candidates.fingerprint,

@@ -91,16 +91,18 @@ def test_every_candidate_comes_back_once_with_its_own_score(plan: Plan, candidat
 def test_a_larger_budget_never_scores_fewer_candidates_at_the_first_stage(
     plan: Plan, candidates: Candidates, share: float, factor: float
 ) -> None:
+    first = plan.stages[0]
     budget = int(share * full_cost(candidates))
-    small, _, _ = _first_stage(plan, candidates, budget)
-    large, _, _ = _first_stage(plan, candidates, int(budget * factor))
-    assert set(small) <= set(large)
-
-
-def _first_stage(plan: Plan, candidates: Candidates, budget: int) -> tuple[list[int], int, list]:
-    _, paid, asked = carry_out(plan, candidates, budget)
-    first = asked[0] if asked and asked[0].subnet == plan.stages[0].subnet else None
-    return (first.candidates.tolist() if first is not None else []), paid, asked
+    prices = np.cumsum(candidates.costs(COST, first.subnet))
+    scored = []
+    for larger in (budget, int(budget * factor)):
+        affordable = int((prices <= int(first.share * larger)).sum()) if len(plan.stages) > 1 else None
+        asked = carry_out(plan, candidates, larger)[2]
+        if affordable:
+            assert asked[0].subnet == first.subnet
+            assert asked[0].candidates.tolist() == list(range(affordable))
+        scored.append(affordable or 0)
+    assert scored[0] <= scored[1]
 
 
 @pytest.mark.parametrize("share", [0.5, 0.25, 0.1, 0.05, 0.02, 0.01])

@@ -80,7 +80,13 @@ def run(args: argparse.Namespace) -> None:
     ranker = make_ranker(args, trace=True)
     collection = open_collection(args.collection, corpus=args.corpus)
     candidates = load_candidates(
-        collection, args.candidates, k=args.k, queries=args.queries, engine=args.bm25, skip_missing=args.skip_missing
+        collection,
+        args.candidates,
+        k=args.k,
+        queries=args.queries,
+        engine=args.bm25,
+        skip_missing=args.skip_missing,
+        tuned_on=ranker.tuned_on,
     )
     arguments = {name: value for name, value in vars(args).items() if name not in ("command", "debug")}
     results = run_tradeoff(

@@ -97,11 +97,28 @@ class Checkpoint:
             "provenance": self.provenance,
             "files": {p.name: _digest(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != "README.md"},
         }
-        manifest["digest"] = _digest_of(manifest)
-        temporary = folder / f"{MANIFEST}.tmp"
-        temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        os.replace(temporary, folder / MANIFEST)
+        _write_manifest(folder, manifest)
         return folder
+
+
+def set_ladder(folder: str | Path, ladder: Ladder, tuned_on: dict[str, Any]) -> None:
+    """Give a checkpoint on disk a ladder; nothing else of it changes.
+
+    Args:
+        folder: of the checkpoint.
+        ladder: the plans.
+        tuned_on: on what, kept in the provenance: `collection`, and `queries`, their `query_key`s, which an experiment
+            leaves out.
+    """
+    manifest = read_manifest(folder)
+    manifest["ladder"] = ladder.to_json()
+    manifest["provenance"]["tuned_on"] = tuned_on
+    _write_manifest(Path(folder), manifest)
+
+
+def query_key(query: str) -> str:
+    """A short digest of a query's text: names a query without carrying its text."""
+    return _sha(" ".join(query.lower().split()).encode("utf-8", "replace"))[:12]
 
 
 def resolve(source: str | Path) -> str:
@@ -125,6 +142,13 @@ def resolve(source: str | Path) -> str:
 def is_elastic(source: str | Path) -> bool:
     """Is it a folder that holds an elastic checkpoint?"""
     return (Path(resolve(source)) / MANIFEST).exists()
+
+
+def tuned_on(source: str | Path) -> list[str]:
+    """`query_key`s of the queries that a checkpoint's ladder was tuned on; none for ordinary cross-encoders."""
+    if not is_elastic(source):
+        return []
+    return list(read_manifest(resolve(source))["provenance"].get("tuned_on", {}).get("queries", []))
 
 
 def fingerprint(source: str | Path) -> str:
@@ -215,6 +239,15 @@ def _load_hugging_face(source: str) -> Checkpoint:
             "(an architecture ...ForSequenceClassification), or train it with `elasticranker train`"
         )
     return Checkpoint(encoder, AutoTokenizer.from_pretrained(source), config, provenance={"source": source})
+
+
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write `elastic.json` with its own digest, whole or not at all."""
+    manifest = {key: value for key, value in manifest.items() if key != "digest"}
+    manifest["digest"] = _digest_of(manifest)
+    temporary = folder / f"{MANIFEST}.tmp"
+    temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    os.replace(temporary, folder / MANIFEST)
 
 
 def _options(readout: Any) -> dict[str, Any]:
