@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from elasticranker.files import sha256
-from elasticranker.inputs import refuse_missing_documents, with_queries, with_texts
 from elasticranker.model.checkpoint import query_key
 from elasticranker.runs import read_run
+from elasticranker.runs.inputs import refuse_missing_documents, with_queries, with_texts
 
 if TYPE_CHECKING:
     from elasticranker.collections import Collection

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from elasticranker.files import atomic_write
-from elasticranker.resumable import scoring_settings
+from elasticranker.runs.resumable import scoring_settings
 
 if TYPE_CHECKING:
     from elasticranker.ranker import ElasticRanker

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyterrier as pt
 
-from elasticranker.energies import ENERGIES, get_energy
 from elasticranker.files import atomic_write, locked, read_json, refuse_other_job, writable_folder, write_json
-from elasticranker.rescoring import strictly_decreasing
 from elasticranker.routing import query_energies
-from elasticranker.routing_costs import Cost, query_costs
+from elasticranker.routing.costs import Cost, query_costs
+from elasticranker.routing.energies import ENERGIES, get_energy
+from elasticranker.routing.rescoring import strictly_decreasing
 from experiments import report, routing_report
 from experiments.candidates import Candidates
 from experiments.interleaved import measure, measured_runs
@@ -63,7 +63,7 @@ def run_routing(
         candidates: What to rerank, from `load_candidates`.
         output: Folder for the results.
         shares: Shares of the queries that Super gets, each between 0 and 1.
-        energies: Names of `elasticranker.energies.ENERGIES`, other than "random", which is always there.
+        energies: Names of `elasticranker.routing.energies.ENERGIES`, other than "random", which is always there.
         top_k: Take the energy of so many of Swift's best scores; None for all.
         seed: Of the split into halves.
         rel: Lowest label that counts as relevant. Defaults to the collection's own level.

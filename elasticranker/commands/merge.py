@@ -20,6 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from elasticranker.resumable import merge
+    from elasticranker.runs.resumable import merge
 
     print(f"wrote {merge(args.output)}")

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from elasticranker.collections import open_collection
-    from elasticranker.resumable import rerank_run
+    from elasticranker.runs.resumable import rerank_run
 
     ranker = make_ranker(args, budget=args.budget)
     collection = open_collection(args.collection, corpus=args.corpus)

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elasticranker import energies
-from elasticranker.routing import EnergyRouter
+from elasticranker.routing import EnergyRouter, energies
 from tests.judges import COLUMNS, Bomb, Judge, backwards, by_margin, frame, margins, routes
 
 NAN = float("nan")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticranker.thresholds import affordable, best_count, count_of_share, count_within, cut
+from elasticranker.routing.thresholds import affordable, best_count, count_of_share, count_within, cut
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 energy_lists = st.lists(finite, min_size=1, max_size=30).map(np.array)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticranker import energies
-from elasticranker.energies import ENERGIES, get_energy
+from elasticranker.routing import energies
+from elasticranker.routing.energies import ENERGIES, get_energy
 
 SURE = np.array([9.0, 0.0, -1.0, -2.0])
 UNSURE = np.array([0.3, 0.2, 0.1, 0.0])

@@ -16,10 +16,10 @@ import pandas as pd
 import pyterrier as pt
 
 from elasticranker.budget import Budget
-from elasticranker.energies import Energy, get_energy
-from elasticranker.rescoring import in_incoming_order, rescore, rescore_some, strictly_decreasing
-from elasticranker.routing_costs import Cost, allowance, query_costs
-from elasticranker.thresholds import affordable, best_count, count_of_share, count_within, cut
+from elasticranker.routing.costs import Cost, allowance, query_costs
+from elasticranker.routing.energies import Energy, get_energy
+from elasticranker.routing.rescoring import in_incoming_order, rescore, rescore_some, strictly_decreasing
+from elasticranker.routing.thresholds import affordable, best_count, count_of_share, count_within, cut
 
 if TYPE_CHECKING:
     from ir_measures import Measure
@@ -50,7 +50,7 @@ class EnergyRouter(pt.Transformer):
     Args:
         swift: The light reranker; `pt.Transformer.identity()` keeps the incoming scores and costs nothing.
         super: The accurate reranker.
-        energy: A name of `elasticranker.energies.ENERGIES` or a function of one query's scores.
+        energy: A name of `elasticranker.routing.energies.ENERGIES` or a function of one query's scores.
         threshold: Energy above which a query goes to Super.
         super_share: Share of queries for Super, 0 to 1; used where there is no threshold.
         budget: Mean cost of a query at most: a share of what Super alone would cost on the whole lists ("25%"), or an
@@ -244,7 +244,7 @@ def query_energies(ranked: pd.DataFrame, energy: str | Energy, top_k: int | None
 
     Args:
         ranked: Columns qid and score, each query's rows from best to worst.
-        energy: A name of `elasticranker.energies.ENERGIES` or a function of one query's scores.
+        energy: A name of `elasticranker.routing.energies.ENERGIES` or a function of one query's scores.
         top_k: Take it of so many of the best scores; None for all.
 
     Raises:

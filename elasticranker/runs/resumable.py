@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elasticranker.files import read_json, sha256, sha256_file
-from elasticranker.inputs import refuse_missing_documents, with_queries, with_texts
 from elasticranker.runs import format_run, read_run
-from elasticranker.workfolder import WorkFolder
+from elasticranker.runs.inputs import refuse_missing_documents, with_queries, with_texts
+from elasticranker.runs.workfolder import WorkFolder
 
 if TYPE_CHECKING:
     import pandas as pd

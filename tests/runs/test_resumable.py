@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from elasticranker import files, resumable
+from elasticranker import files
 from elasticranker.collections import open_collection
 from elasticranker.files import locked
-from elasticranker.resumable import merge, rerank_run
-from elasticranker.runs import read_run
+from elasticranker.runs import read_run, resumable
+from elasticranker.runs.resumable import merge, rerank_run
 from tests.fakes import FakeRanker, write_collection
 
 QUERIES, DEPTH = 12, 10  # two queries a part, six parts
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,7 @@ def test_a_finished_output_is_not_made_again(rerank, expected, tmp_path):
 
 def test_a_killed_process_goes_on_where_it_was(rerank, expected, folder, tmp_path):
     script = f"""
-from elasticranker import resumable
+from elasticranker.runs import resumable
 from elasticranker.collections import open_collection
 from tests.fakes import FakeRanker
 resumable.PAIRS_PER_PART = {2 * DEPTH}
@@ -139,7 +139,7 @@ def test_killed_between_output_and_clean_up(rerank, expected, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("elasticranker.workfolder.sha256_file", killed)
+        patch.setattr("elasticranker.runs.workfolder.sha256_file", killed)
         with pytest.raises(KeyboardInterrupt):
             rerank(FakeRanker())
     assert (tmp_path / "out.trec.gz").exists()
