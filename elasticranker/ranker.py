@@ -48,8 +48,8 @@ class ElasticRanker(pt.Transformer):
         budget: what each query may cost, see `Budget`.
         text_field: column with the documents' texts.
         batch_size: padded tokens of a batch; memory grows with it, scores don't depend on it.
-        max_length: most tokens of a pair; by default what the model was made for, 512 at most. Longer documents are cut
-            and counted (`truncated`).
+        max_length: most tokens of a pair; by default what the checkpoint names, else the backbone's, 512 at most. Longer
+            documents are cut and counted (`truncated`).
         max_query_length: most tokens of a query. Longer queries are cut and counted likewise.
         device: `"cpu"`, `"cuda"`, ...; by default a GPU where there is one.
         dtype: `"auto"` (bfloat16 where the processor has instructions for it, else float32), `"float32"`, `"bfloat16"`.

@@ -35,6 +35,7 @@ class Checkpoint:
         widths: widths that it was trained at, widest first.
         ladder: its plans.
         provenance: how it came to be.
+        max_length: most tokens of a pair that it is meant for; None leaves it to the backbone.
     """
 
     encoder: Any
@@ -43,6 +44,7 @@ class Checkpoint:
     widths: tuple[float, ...] = (1.0,)
     ladder: Ladder | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    max_length: int | None = None
 
     @property
     def subnets(self) -> list[SubNet]:
@@ -93,6 +95,7 @@ class Checkpoint:
                 depth: {"readout": readout.kind} | _options(readout) for depth, readout in self.encoder.exits.items()
             },
             "widths": list(self.widths),
+            "max_length": self.max_length,
             "ladder": self.ladder.to_json() if self.ladder is not None else None,
             "provenance": self.provenance,
             "files": {p.name: _digest(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != "README.md"},
@@ -224,6 +227,7 @@ def load(source: str | Path) -> Checkpoint:
         tuple(manifest["widths"]),
         Ladder.from_json(manifest["ladder"], full) if manifest["ladder"] else None,
         manifest["provenance"],
+        manifest["max_length"],
     )
 
 

@@ -6,6 +6,9 @@ three; what differs is the embedding projection (ELECTRA), the position offset (
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -101,41 +104,139 @@ def from_hugging_face(source: str, *, keep_head: bool = True) -> tuple[Encoder, 
     config = AutoConfig.from_pretrained(source)
     shape = shape_of(config)
     classifies = any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
+    kind = AutoModelForSequenceClassification if keep_head and classifies else AutoModel
+    with _quiet():
+        model = kind.from_pretrained(source, dtype=torch.float32)
     if keep_head and classifies:
-        model = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32)
         readouts = {0: InteractionReadout(shape.hidden), shape.layers: _head(model, family_of(config), shape)}
     else:
-        model = AutoModel.from_pretrained(source, dtype=torch.float32)
         readouts = {depth: InteractionReadout(shape.hidden) for depth in range(shape.layers + 1)}
     encoder = Encoder(shape, readouts)
-    _load_body(encoder, model.base_model.state_dict())
+    with torch.no_grad():
+        for ours, theirs in _body(encoder, model.base_model.state_dict()):
+            ours.copy_(theirs.view_as(ours))
     return encoder.eval(), config
 
 
-def _head(model: Any, family: str, shape: Shape) -> ClsReadout:
-    dense, activation, last = _HEADS[family]
-    state = model.state_dict()
-    prefix = f"{model.base_model_prefix}." if dense.startswith("pooler") else ""
-    readout = ClsReadout(shape.hidden, state[f"{last}.weight"].shape[0], pooler=activation)
+def to_hugging_face(encoder: Encoder, config: Any, depth: int) -> Any:
+    """A Hugging Face cross-encoder of an encoder's first `depth` layers at full width, with that exit's head.
+
+    Args:
+        encoder: the elastic encoder.
+        config: the backbone's Hugging Face configuration.
+        depth: of an exit with a `cls` readout.
+
+    Returns:
+        A `...ForSequenceClassification` (float32, evaluation mode) with the logits of `ClsReadout.logits`.
+
+    Raises:
+        ValueError: the exit's readout is not one that the family's head can express.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    readout, family = encoder.exits[str(depth)], family_of(config)
+    if not isinstance(readout, ClsReadout):
+        raise ValueError(
+            f"the exit after layer {depth} has an {readout.kind} readout, which no Hugging Face head can express: "
+            "export it with --onnx (`export_onnx`)"
+        )
+    readout = _with_dense(readout, family)
+    config = classifier_config(config, depth=depth, labels=readout.head.shape[0])
+    model = AutoModelForSequenceClassification.from_config(config).float()  # made in the configuration's own dtype
     with torch.no_grad():
-        readout.dense.copy_(state[f"{prefix}{dense}.weight"])
-        readout.dense_bias.copy_(state[f"{prefix}{dense}.bias"])
-        readout.head.copy_(state[f"{last}.weight"])
-        readout.head_bias.copy_(state[f"{last}.bias"])
+        for ours, theirs in _body(encoder, model.base_model.state_dict(), depth):
+            theirs.copy_(ours.reshape(theirs.shape))
+        for ours, theirs in _head_tensors(readout, model, family):
+            theirs.copy_(ours)
+    return model.eval()
+
+
+def classifier_config(config: Any, *, depth: int, labels: int) -> Any:
+    """A copy of a backbone's configuration for a cross-encoder with `depth` layers and `labels` logits.
+
+    sentence-transformers would put a sigmoid on a single logit; the entry for it keeps scores as they are.
+    """
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING as CLASSIFIERS
+
+    config = copy.deepcopy(config)
+    config.num_hidden_layers = depth
+    if config.num_labels != labels:
+        config.num_labels = labels
+    config.architectures = [CLASSIFIERS[type(config)].__name__]
+    config.dtype = "float32"
+    config.sentence_transformers = {"activation_fn": "torch.nn.modules.linear.Identity"}
+    return config
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' bars and reports: what it would warn of (a head that is missing) is expected here."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _head(model: Any, family: str, shape: Shape) -> ClsReadout:
+    readout = ClsReadout(shape.hidden, model.config.num_labels, pooler=_HEADS[family][1])
+    with torch.no_grad():
+        for ours, theirs in _head_tensors(readout, model, family):
+            ours.copy_(theirs)
     return readout
 
 
 @torch.no_grad()
-def _load_body(encoder: Encoder, state: dict[str, Tensor]) -> None:
+def _with_dense(readout: ClsReadout, family: str) -> ClsReadout:
+    """The same function with the dense layer and the activation that the family's head has."""
+    activation = _HEADS[family][1]
+    if readout.pooler == activation:
+        return readout
+    if readout.pooler is not None or activation != "gelu":
+        had = f"a {readout.pooler} layer" if readout.pooler else "no layer between [CLS] and its logits"
+        raise ValueError(
+            f"this exit has {had}, but the head of every Hugging Face model of the {family} family has a {activation} "
+            "layer there, which cannot express it exactly: export it with --onnx (`export_onnx`)"
+        )
+    labels, hidden = readout.head.shape
+    made = ClsReadout(hidden, labels, pooler=activation)
+    one = torch.eye(labels)
+    for tensor in (made.dense, made.dense_bias, made.head):
+        tensor.zero_()
+    # gelu(z) - gelu(-z) = z, so two neurons carry a logit through.
+    made.dense[: 2 * labels] = torch.cat([readout.head, -readout.head])
+    made.head[:, : 2 * labels] = torch.cat([one, -one], dim=1)
+    made.head_bias.copy_(readout.head_bias)
+    return made
+
+
+def _head_tensors(readout: ClsReadout, model: Any, family: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every tensor of a head: ours, and the Hugging Face model's (sharing its memory)."""
+    dense, _, last = _HEADS[family]
+    prefix = f"{model.base_model_prefix}." if dense.startswith("pooler") else ""
+    state = model.state_dict()
+    yield readout.dense, state[f"{prefix}{dense}.weight"]
+    yield readout.dense_bias, state[f"{prefix}{dense}.bias"]
+    yield readout.head, state[f"{last}.weight"]
+    yield readout.head_bias, state[f"{last}.bias"]
+
+
+def _body(encoder: Encoder, state: dict[str, Tensor], depth: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every tensor of the embeddings and the first `depth` layers (default: all): ours by head, and Hugging Face's."""
     for ours, theirs in _EMBEDDINGS.items():
         if hasattr(encoder.embeddings, ours):
-            getattr(encoder.embeddings, ours).copy_(state[theirs])
-    for index in range(encoder.shape.layers):
+            yield getattr(encoder.embeddings, ours), state[theirs]
+    for index in range(encoder.shape.layers if depth is None else depth):
         layer = encoder.layer(index)
         prefix = f"encoder.layer.{index}."
         for part, name in enumerate(("query", "key", "value")):
-            layer.qkv[part].copy_(state[f"{prefix}attention.self.{name}.weight"].view_as(layer.qkv[part]))
-            layer.qkv_bias[part].copy_(state[f"{prefix}attention.self.{name}.bias"].view_as(layer.qkv_bias[part]))
+            yield layer.qkv[part], state[f"{prefix}attention.self.{name}.weight"]
+            yield layer.qkv_bias[part], state[f"{prefix}attention.self.{name}.bias"]
         for ours, theirs in _LAYER.items():
-            target = getattr(layer, ours)
-            target.copy_(state[prefix + theirs].view_as(target))
+            yield getattr(layer, ours), state[prefix + theirs]

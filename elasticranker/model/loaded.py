@@ -104,7 +104,7 @@ class Loaded:
             raise ValueError(f"max_length={settings.max_length}: the model has positions for {longest} tokens")
         pairs = PairEncoder(
             self.checkpoint.tokenizer,
-            max_length=settings.max_length or min(LONGEST, longest),
+            max_length=settings.max_length or self.checkpoint.max_length or min(LONGEST, longest),
             max_query_length=settings.max_query_length,
         )
         return Engine(
