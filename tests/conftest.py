@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported
 os.environ["PT_TEST_TRANSFORMER_REPORTS"] = "0"  # PyTerrier's test classes would warn of success
 
+settings.register_profile("repeatable", deadline=None, derandomize=True)  # machines are slow at times, tests must not care
+settings.load_profile("repeatable")
 SHARED = Path(__file__).parents[2] / "shared"
 
 
