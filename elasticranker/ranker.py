@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from elasticranker.pairs import Pair
     from elasticranker.plan import Floats, Ranking
 
-CHUNK_TOKENS = 200_000  # padded tokens of the queries that run together: bounds the hidden states that are kept
+CHUNK_PAIRS = 3_000  # pairs of the queries that run together: bounds the hidden states that are kept (some 300 MB)
 TIME_MARGIN = 0.9  # share of a time budget that is planned for; the rest covers tokenisation and a slow moment
 
 
@@ -48,8 +48,8 @@ class ElasticRanker(pt.Transformer):
         budget: what each query may cost, see `Budget`.
         text_field: column with the documents' texts.
         batch_size: padded tokens of a batch; memory grows with it, scores don't depend on it.
-        max_length: most tokens of a pair; by default what the checkpoint names, else the backbone's, 512 at most. Longer
-            documents are cut and counted (`truncated`).
+        max_length: most tokens of a pair; by default what the checkpoint names, else the backbone's, 512 at most.
+            Longer documents are cut and counted (`truncated`).
         max_query_length: most tokens of a query. Longer queries are cut and counted likewise.
         device: `"cpu"`, `"cuda"`, ...; by default a GPU where there is one.
         dtype: `"auto"` (bfloat16 where the processor has instructions for it, else float32), `"float32"`, `"bfloat16"`.
@@ -243,12 +243,11 @@ class ElasticRanker(pt.Transformer):
 
     def _chunks(self, frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
         """Whole queries, as many at a time as memory and fair timing allow (one at a time under a time budget)."""
-        limit = self._loaded.chunk_pairs(CHUNK_TOKENS)
         start = 0
         pending = 0
         for _, rows in frame.groupby("qid", sort=False).indices.items():
             first, size = int(rows[0]), len(rows)
-            if pending and (pending + size > limit or self.budget.kind == "time"):
+            if pending and (pending + size > CHUNK_PAIRS or self.budget.kind == "time"):
                 yield frame.iloc[start:first]
                 start, pending = first, 0
             pending += size

@@ -10,7 +10,8 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported
 os.environ["PT_TEST_TRANSFORMER_REPORTS"] = "0"  # PyTerrier's test classes would warn of success
 
-settings.register_profile("repeatable", deadline=None, derandomize=True)  # machines are slow at times, tests must not care
+# Machines are slow at times; tests must not care.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
 SHARED = Path(__file__).parents[2] / "shared"
 

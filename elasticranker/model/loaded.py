@@ -116,10 +116,6 @@ class Loaded:
             batch_size=settings.batch_size,
         )
 
-    def chunk_pairs(self, tokens: int) -> int:
-        """How many pairs may run together so that about `tokens` tokens of hidden states are kept."""
-        return max(1, tokens // 128)
-
     def speed(self) -> float:
         """FLOPs a second of the whole model on this machine, measured once on made-up pairs."""
         with self._lock:

@@ -95,19 +95,15 @@ class InteractionReadout(nn.Module):
 
     def forward(self, hidden: Tensor, where: Segments) -> Tensor:
         """Scores `[B]` (float32) of hidden states `[B, T, H]`."""
-        unit = F.normalize(hidden, dim=-1)
+        hidden = hidden.float()  # a similarity rounded to bfloat16 would blur what the scale then spreads
         slots = hidden[:, : where.first_slots]
-        similarity = torch.bmm(unit[:, : where.first_slots], unit.transpose(1, 2)).float()  # [B, Q, T]
+        shrink = torch.linalg.vector_norm(hidden, dim=-1).clamp_min(1e-6).reciprocal()  # [B, T]
+        similarity = torch.bmm(slots, hidden.transpose(1, 2)) * shrink[:, : where.first_slots, None] * shrink[:, None]
         best = similarity.masked_fill(~where.document[:, None, :], -1.0).amax(-1)  # [B, Q]
-        weight = F.softplus(F.linear(slots, self.term[None].to(hidden.dtype))[..., 0].float() + self.term_bias)
-        weight = weight.masked_fill(~where.query, 0.0)
+        weight = F.softplus(F.linear(slots, self.term[None])[..., 0] + self.term_bias).masked_fill(~where.query, 0.0)
         total = weight.sum(-1)
         matched = torch.where(total > 0, (weight * best).sum(-1) / total.clamp_min(1e-9), -torch.ones_like(total))
-        return (
-            self.SCALE * self.scale * matched
-            + F.linear(hidden[:, 0], self.cls[None].to(hidden.dtype))[..., 0].float()
-            + self.bias
-        )
+        return self.SCALE * self.scale * matched + F.linear(hidden[:, 0], self.cls[None])[..., 0] + self.bias
 
 
 def make_readout(hidden: int, *, readout: str, labels: int = 1, pooler: str | None = None) -> nn.Module:
