@@ -105,7 +105,7 @@ def from_hugging_face(source: str, *, keep_head: bool = True) -> tuple[Encoder, 
     shape = shape_of(config)
     classifies = any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
     kind = AutoModelForSequenceClassification if keep_head and classifies else AutoModel
-    with _quiet():
+    with quiet():
         model = kind.from_pretrained(source, dtype=torch.float32)
     if keep_head and classifies:
         readouts = {0: InteractionReadout(shape.hidden), shape.layers: _head(model, family_of(config), shape)}
@@ -162,14 +162,15 @@ def classifier_config(config: Any, *, depth: int, labels: int) -> Any:
     config.num_hidden_layers = depth
     if config.num_labels != labels:
         config.num_labels = labels
-    config.architectures = [CLASSIFIERS[type(config)].__name__]
+    classifier: Any = CLASSIFIERS[type(config)]
+    config.architectures = [classifier.__name__]
     config.dtype = "float32"
     config.sentence_transformers = {"activation_fn": "torch.nn.modules.linear.Identity"}
     return config
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' bars and reports: what it would warn of (a head that is missing) is expected here."""
     from transformers.utils import logging
 

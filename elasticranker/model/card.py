@@ -1,0 +1,272 @@
+"""The model card: what a checkpoint holds, where it comes from and what was measured, as Markdown for people.
+
+Everything on it is read from the checkpoint and from measurements; what nobody recorded is said to be unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from elasticranker.model.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Source(NamedTuple):
+    """A data set that training may use: its name, and its licence as its publishers state it."""
+
+    name: str
+    licence: str
+
+
+NOT_STATED = "not stated"
+NON_COMMERCIAL = "non-commercial research only"
+SOURCES = {  # by what a source's name begins with; the longest match counts
+    "msmarco": Source("MS MARCO", NON_COMMERCIAL),
+    "squadshifts": Source("SQuADShifts", "CC BY 4.0"),
+    "medquad": Source("MedQuAD", "CC BY 4.0"),
+    "boolq": Source("BoolQ", "CC BY-SA 3.0"),
+    "natural-questions": Source("Natural Questions", "CC BY-SA 3.0"),
+    "squad": Source("SQuAD", "CC BY-SA 4.0"),
+}
+CITED = (
+    "The elastic structure and its training follow the first paper (its own models and numbers are not reproduced "
+    "here), routing by energy the second."
+)
+CITATIONS = """```bibtex
+@article{zhang2024elastic,
+  title   = {On Elastic Language Models},
+  author  = {Zhang, Chen and Wang, Benyou and Song, Dawei},
+  journal = {ACM Transactions on Information Systems},
+  year    = {2024},
+  doi     = {10.1145/3677375}
+}
+
+@inproceedings{akbari2022elang,
+  title     = {{E-LANG}: Energy-Based Joint Inferencing of Super and Swift Language Models},
+  author    = {Akbari, Mohammad and Banitalebi-Dehkordi, Amin and Zhang, Yong},
+  booktitle = {Proceedings of the 60th Annual Meeting of the Association for Computational Linguistics},
+  year      = {2022},
+  note      = {arXiv:2203.00748}
+}
+```"""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A table of `elasticranker experiment` and what a reader must know of it.
+
+    Attributes:
+        results: the table, in the form of results.csv.
+        collection: what was searched.
+        date: when, as YYYY-MM-DD.
+        notes: a line each: queries, processor, what was counted.
+    """
+
+    results: pd.DataFrame
+    collection: str
+    date: str = ""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Measurement:
+        """The measurement in an experiment's output folder.
+
+        Raises:
+            ValueError: the folder holds none.
+        """
+        import pandas as pd
+
+        from elasticranker.files import read_json
+        from experiments.report import footnotes
+
+        results, manifest = Path(folder) / "results.csv", Path(folder) / "manifest.json"
+        if not results.exists() or not manifest.exists():
+            raise ValueError(f"{folder} has no results.csv and manifest.json: name the --output of an experiment")
+        made = read_json(manifest)
+        table = pd.read_csv(results, dtype={"budget": str}).fillna({"budget": ""})
+        name = _public(made["job"]["collection"])
+        notes = footnotes({**made["job"], "collection": name}, made["note"])
+        return cls(table, name, made["date"][:10], tuple(notes))
+
+
+def model_card(checkpoint: Checkpoint, *, name: str = "", measured: Sequence[Measurement] = ()) -> str:
+    """The card of a checkpoint, for `Checkpoint.save(folder, card=...)`.
+
+    It is made of `checkpoint.provenance`, all of whose entries may be missing: `backbone`, `teacher`, `sources` (names,
+    or a mapping from names to numbers of queries), `training` (arguments), `date`, `tuned_on` (`collection`,
+    `queries`), `licence` (of the weights, a Hugging Face identifier), `language`, `limits` (sentences).
+
+    Args:
+        checkpoint: the checkpoint.
+        name: what users type to get it, such as an id on the hub; by default they see `path/to/checkpoint`.
+        measured: tables to show.
+
+    Returns:
+        Markdown with the YAML header of the Hugging Face hub.
+
+    Example:
+        >>> card = model_card(checkpoint, name="me/my-reranker")  # doctest: +SKIP
+        >>> checkpoint.save("my-reranker", card=card)  # doctest: +SKIP
+    """
+    about = checkpoint.provenance
+    parts = [
+        _header(about),
+        f"# {name.rsplit('/', 1)[-1] or 'An elastic reranker'}",
+        "A checkpoint of ElasticRanker: many cross-encoders in one, nested in each other. A budget fixes what each "
+        "query may cost; a plan spreads it over candidates and sub-networks.",
+        _use(name or "path/to/checkpoint"),
+        "## What it holds",
+        "\n".join(f"- {key}: {value}" for key, value in contents(checkpoint).items()),
+        "## Ladder",
+        _ladder(checkpoint),
+        "## Training",
+        _training(about),
+    ]
+    if measured:
+        parts += ["## Measured", *(_measured(measurement) for measurement in measured)]
+    parts += ["## Limits", _limits(checkpoint), "## Citations", CITED, CITATIONS]
+    return "\n\n".join(parts) + "\n"
+
+
+def contents(checkpoint: Checkpoint) -> dict[str, str]:
+    """What a checkpoint holds, by readable names."""
+    encoder = checkpoint.encoder
+    shape = encoder.shape
+    parameters = sum(tensor.numel() for tensor in encoder.parameters())
+    kinds = {depth: encoder.exits[str(depth)].kind for depth in encoder.depths}
+    exits = [f"{', '.join(str(d) for d in kinds if kinds[d] == kind)} ({kind})" for kind in sorted(set(kinds.values()))]
+    return {
+        "backbone": f"{shape.layers} layers, {shape.hidden} wide, {shape.heads} heads, {shape.neurons} neurons",
+        "parameters": f"{parameters / 1e6:.1f} million",
+        "exits": "after layers " + "; ".join(exits),
+        "widths": ", ".join(f"{width:g}" for width in checkpoint.widths),
+        "longest pair": f"{_longest(checkpoint)} tokens",
+    }
+
+
+def source_of(name: str) -> Source:
+    """The known source that a name begins with (`irds:` and what stands before a slash apart), or the name itself.
+
+    Example:
+        >>> source_of("squadshifts-reddit").licence
+        'CC BY 4.0'
+    """
+    plain = name.removeprefix("irds:").lower()
+    known = [prefix for prefix in SOURCES if plain.startswith(prefix)]
+    return SOURCES[max(known, key=len)] if known else Source(_public(name), NOT_STATED)
+
+
+def _header(about: Mapping[str, Any]) -> str:
+    """The YAML block that the Hugging Face hub reads."""
+    from huggingface_hub import ModelCardData
+
+    licence, backbone = about.get("licence"), about.get("backbone", "")
+    data = ModelCardData(
+        language=about.get("language", "en"),
+        license=licence or "other",
+        license_name=None if licence else "not-stated",
+        library_name="elasticranker",
+        pipeline_tag="text-ranking",
+        tags=["reranker", "cross-encoder", "elastic", "early-exit", "pyterrier"],
+        base_model=backbone if backbone and not _is_path(backbone) else None,
+    )
+    return f"---\n{data.to_yaml()}\n---"
+
+
+def _use(name: str) -> str:
+    lines = (
+        "from elasticranker import ElasticRanker",
+        f"reranker = ElasticRanker({name!r}, budget='25%')  # or '20 GFLOPs', '50 ms', 'full'",
+        "pipeline = bm25 >> dataset.text_loader() >> reranker",
+    )
+    return "\n".join(["```python", *lines, "```"])
+
+
+def _ladder(checkpoint: Checkpoint) -> str:
+    rows = [["budget", "plan", "quality"]]
+    for rung in checkpoint.plans().rungs:
+        rows.append([f"{rung.share:.3g}", f"`{rung.plan}`", "" if rung.quality is None else f"{rung.quality:.4f}"])
+    tuned = checkpoint.provenance.get("tuned_on") or {}
+    if checkpoint.ladder is None:
+        origin = "Not tuned: this is the plan that untuned checkpoints get."
+    elif tuned:
+        count = f"{len(tuned['queries'])} queries of " if tuned.get("queries") else ""
+        origin = f"Tuned on {count}{_public(str(tuned.get('collection', 'a collection without a name')))}."
+    else:
+        origin = "On what it was tuned is not recorded."
+    reading = (
+        "`budget` is a share of the full model's FLOPs over all candidates. A plan's stages read "
+        "`depth[xwidth]:share of the budget[+weight of the incoming score]`. `quality` is what tuning measured, not a "
+        "result to report."
+    )
+    return f"{origin} {reading}\n\n{_table(rows)}"
+
+
+def _training(about: Mapping[str, Any]) -> str:
+    facts = [f"- {key}: {_public(str(about[key]))}" for key in ("backbone", "teacher", "date") if about.get(key)]
+    parts = ["\n".join(facts)] if facts else []
+    sources = about.get("sources") or {}
+    counts = sources if isinstance(sources, Mapping) else dict.fromkeys(sources, "")
+    if counts:
+        rows = [["source", "data set", "queries", "licence of the data"]]
+        for name, count in counts.items():
+            known = source_of(name)
+            rows.append([_public(name), known.name, f"{count:,}" if isinstance(count, int) else "", known.licence])
+        parts.append(_table(rows))
+    else:
+        parts.append("The training data is not recorded.")
+    if about.get("training"):
+        parts.append(f"```json\n{json.dumps(about['training'], indent=1, sort_keys=True)}\n```")
+    return "\n\n".join(parts)
+
+
+def _measured(measurement: Measurement) -> str:
+    from experiments.report import cells
+
+    date = f", {measurement.date}" if measurement.date else ""
+    parts = [f"### {measurement.collection}{date}", _table(cells(measurement.results))]
+    if measurement.notes:
+        parts.append("\n".join(f"- {note}" for note in measurement.notes))
+    return "\n\n".join(parts)
+
+
+def _limits(checkpoint: Checkpoint) -> str:
+    about = checkpoint.provenance
+    lines = [
+        f"Pairs longer than {_longest(checkpoint)} tokens are cut at the end of the document.",
+        "Scores order the candidates of one query. They are no probabilities and not comparable between queries.",
+        "Below 25 % of the budget many candidates get a rough score only: measure on data of your own before relying "
+        "on it.",
+        "Texts of another language or kind than the training data's were not tested unless a table above says so.",
+    ]
+    restricted = sorted({s.name for s in map(source_of, about.get("sources") or ()) if s.licence == NON_COMMERCIAL})
+    if restricted:
+        lines.append(f"The terms of {', '.join(restricted)} allow {NON_COMMERCIAL}: mind them before commercial use.")
+    return "\n".join(f"- {line}" for line in [*lines, *about.get("limits", ())])
+
+
+def _longest(checkpoint: Checkpoint) -> int:
+    shape = checkpoint.encoder.shape
+    return checkpoint.max_length or shape.positions - shape.position_offset
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, headings first, as a Markdown table."""
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [escaped[0], ["---"] * len(rows[0]), *escaped[1:]])
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith((".", "/", "~")) or os.path.exists(text)
+
+
+def _public(text: str) -> str:
+    """A name without the folders of the machine that it comes from."""
+    return Path(text).name if not text.startswith("irds:") and _is_path(text) else text
