@@ -16,6 +16,7 @@ COMMANDS = (  # modules of elasticranker.commands, in the order of --help
     "merge",
     "experiment",
     "tune",
+    "card",
     "export",
     "info",
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from elasticranker.plan import Floats, Ranking
 
 CHUNK_PAIRS = 3_000  # pairs of the queries that run together: bounds the hidden states that are kept (some 300 MB)
-TIME_MARGIN = 0.9  # share of a time budget that is planned for; the rest covers tokenisation and a slow moment
+TIME_MARGIN = 0.9  # share of the time left after tokenisation that is planned for; the rest covers a slow moment
 
 
 class ElasticRanker(pt.Transformer):
@@ -105,7 +105,9 @@ class ElasticRanker(pt.Transformer):
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write the checkpoint as a folder that `from_pretrained` reads (also one made of a plain cross-encoder)."""
-        return self._loaded.checkpoint.save(folder)
+        from elasticranker.model.card import model_card
+
+        return self.checkpoint.save(folder, model_card(self.checkpoint, name=Path(folder).name))
 
     def push_to_hub(self, repository: str, **arguments: Any) -> Any:
         """Upload the checkpoint to the Hugging Face hub; arguments go to `HfApi.upload_folder`."""
@@ -284,6 +286,8 @@ class ElasticRanker(pt.Transformer):
         from elasticranker.engine import Query
 
         engine, ladder = self._loaded.engine, self._loaded.ladder
+        if self.budget.kind == "time":
+            _ = self._loaded.speed  # measured before the clock starts
         started = time.perf_counter()
         queries = []
         sizes = []
@@ -307,8 +311,9 @@ class ElasticRanker(pt.Transformer):
             return int(self.budget.value * whole), None
         if self.budget.kind == "flops":
             return min(whole, int(self.budget.value)), None
-        seconds = self.budget.value
-        return min(whole, int(self._loaded.speed() * seconds * TIME_MARGIN)), started + seconds
+        deadline = started + self.budget.value
+        left = TIME_MARGIN * (deadline - time.perf_counter())
+        return min(whole, int(self._loaded.speed.flops_in(left))), deadline
 
     def _joined(self, frame: pd.DataFrame, sizes: list[int], rankings: list[Ranking]) -> pd.DataFrame:
         offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])

@@ -7,10 +7,7 @@ that `auto` chooses here.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from elasticranker.model.checkpoint import Checkpoint
+from typing import Any
 
 EXAMPLES = """examples:
   elasticranker info
@@ -30,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    from elasticranker.model.card import contents
     from elasticranker.model.checkpoint import fingerprint, is_elastic, load, resolve
 
     checkpoint = load(args.model)
@@ -41,22 +39,6 @@ def run(args: argparse.Namespace) -> None:
     if checkpoint.provenance:
         print("\nprovenance")
         _print({f"  {name}": value for name, value in checkpoint.provenance.items()})
-
-
-def contents(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a checkpoint holds, by readable names."""
-    encoder = checkpoint.encoder
-    shape = encoder.shape
-    parameters = sum(tensor.numel() for tensor in encoder.parameters())
-    kinds = {depth: encoder.exits[str(depth)].kind for depth in encoder.depths}
-    exits = [f"{', '.join(str(d) for d in kinds if kinds[d] == kind)} ({kind})" for kind in sorted(set(kinds.values()))]
-    return {
-        "backbone": f"{shape.layers} layers, {shape.hidden} wide, {shape.heads} heads, {shape.neurons} neurons",
-        "parameters": f"{parameters / 1e6:.1f} million",
-        "exits": "after layers " + "; ".join(exits),
-        "widths": ", ".join(f"{width:g}" for width in checkpoint.widths),
-        "longest pair": f"{shape.positions - shape.position_offset} tokens",
-    }
 
 
 def machine() -> dict[str, Any]:

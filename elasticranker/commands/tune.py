@@ -11,6 +11,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive
+from elasticranker.commands.card import write_card
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> None:
         draw_front(report(ladder, split), args.figure, title=f"{collection.name}, {len(tables)} queries")
     keys = sorted(query_key(query) for query in candidates.frame["query"].unique())
     set_ladder(resolve(args.model), ladder, {"collection": collection.name.split("/")[-1], "queries": keys})
+    write_card(resolve(args.model))
     print(f"stored in {resolve(args.model)}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from elasticranker.engine import Engine
     from elasticranker.ladder import Ladder
+    from elasticranker.speed import SpeedProfile
 
 LONGEST = 512  # tokens of a pair, where the backbone allows it
 
@@ -71,7 +71,6 @@ class Loaded:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._lock = threading.RLock()
-        self._speed: float | None = None
 
     def __reduce__(self) -> tuple[type[Loaded], tuple[Settings]]:
         return Loaded, (self.settings,)
@@ -116,36 +115,10 @@ class Loaded:
             batch_size=settings.batch_size,
         )
 
-    def speed(self) -> float:
-        """FLOPs a second of the whole model on this machine, measured once on made-up pairs."""
+    @cached_property
+    def speed(self) -> SpeedProfile:
+        """What this machine does, measured when it is first asked for (a few seconds)."""
+        from elasticranker.speed import measure_speed
+
         with self._lock:
-            if self._speed is None:
-                self._speed = measure_speed(self.engine)
-            return self._speed
-
-
-def measure_speed(engine: Engine, *, pairs: int = 16, tokens: int = 96, runs: int = 3) -> float:
-    """FLOPs a second of `engine`'s whole model: the median of some runs over pairs of one length, after a warm-up."""
-    import numpy as np
-
-    from elasticranker.engine import Query
-    from elasticranker.pairs import Pair
-    from elasticranker.plan import Plan, Stage
-
-    random = np.random.default_rng(0)
-    vocabulary = engine.encoder.shape.vocabulary
-    tokens = min(tokens, engine.pairs.max_length)
-    query = random.integers(0, vocabulary, min(6, engine.pairs.max_query_length))
-    made = [
-        Pair(query, random.integers(0, vocabulary, max(1, tokens - len(query) - engine.pairs.template.extra)))
-        for _ in range(pairs)
-    ]
-    whole = engine.full_cost(made)
-    job = Query(made, None, Plan((Stage(engine.full, 1.0),)), whole)
-    engine.rank([job])
-    times = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        engine.rank([job])
-        times.append(time.perf_counter() - started)
-    return whole / float(np.median(times))
+            return self.__dict__.get("speed") or measure_speed(self.engine, self.ladder)

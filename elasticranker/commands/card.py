@@ -1,0 +1,44 @@
+"""Write a checkpoint's model card, with the tables of experiments.
+
+The card says what the checkpoint holds, how it was trained and on what, what its ladder is, and what the experiments
+named with --measured found. It is the README.md of the checkpoint's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+EXAMPLES = """examples:
+  elasticranker card ./checkpoint --measured results/dl19 results/dev"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("model", help="folder of an elastic checkpoint, or default")
+    parser.add_argument(
+        "--measured", nargs="*", default=[], metavar="DIR", help="output folders of `elasticranker experiment`"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from elasticranker.model.checkpoint import is_elastic, resolve
+
+    if not is_elastic(args.model):
+        raise ValueError(f"{args.model}: only an elastic checkpoint (a folder) has a card of ours")
+    print(f"written: {write_card(resolve(args.model), args.measured)}")
+
+
+def write_card(folder: str, measured: Sequence[str] = ()) -> Path:
+    """Write the card of the checkpoint in `folder` and return its path."""
+    from elasticranker.files import atomic_write
+    from elasticranker.model.card import Measurement, model_card
+    from elasticranker.model.checkpoint import load
+
+    place = Path(folder)
+    card = model_card(load(folder), name=place.name, measured=[Measurement.read(path) for path in measured])
+    with atomic_write(place / "README.md") as file:
+        file.write(card.encode())
+    return place / "README.md"
