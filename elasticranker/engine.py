@@ -1,16 +1,18 @@
-"""The engine: many queries' plans at once, over batches of equal pairs.
+"""The engine: many queries' plans at once, over shared batches.
 
-Queries of a chunk advance together: each one's `walk` says what it wants scored, pairs of one bucket and one
-sub-network share batches whichever query they belong to, and the scores go back. Hidden states that a later stage may
-go on from are kept until the chunk is done.
+Queries of a chunk advance together: each one's `walk` says what it wants scored, pairs of one sub-network share batches
+whichever query they belong to, and the scores go back. Inside a batch pairs of one bucket form a group: attention runs
+group by group without padding beyond the bucket, everything else over all tokens at once. Hidden states that a later
+stage may go on from are kept until the query is done.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +21,8 @@ from torch import Tensor
 
 from elasticranker.cost import CostModel
 from elasticranker.model import flops  # noqa: F401 (registers a formula)
-from elasticranker.model.encoder import Encoder, LayerWeights, padding_mask
-from elasticranker.pairs import Bucket, Pair, PairEncoder
+from elasticranker.model.encoder import Encoder, Group, LayerWeights, padding_mask
+from elasticranker.pairs import Batch, Bucket, Pair, PairEncoder
 from elasticranker.plan import Candidates, Floats, Plan, Ranking, SubNet, Work, walk
 
 Clock = Callable[[], float]
@@ -46,11 +48,17 @@ class Query:
 
 
 class _State(NamedTuple):
-    """Hidden states of one pair: a row of a batch that was run."""
+    """Hidden states of one pair: some rows of a batch that was run."""
 
-    batch: Tensor  # [B, T, H]
-    row: int
+    batch: Tensor  # [N, H]
+    start: int
+    tokens: int
     subnet: SubNet
+
+    @property
+    def hidden(self) -> Tensor:
+        """`[T, H]`."""
+        return self.batch[self.start : self.start + self.tokens]
 
 
 @dataclass
@@ -76,11 +84,19 @@ class _Running:
 
 
 class _Item(NamedTuple):
-    """One pair to score: whose, which candidate, and where its score belongs."""
+    """One pair to score: whose, which candidate, where its score belongs, and its bucket."""
 
     running: _Running
     candidate: int
     place: int
+    bucket: Bucket
+
+
+class _Layout(NamedTuple):
+    """Pairs of one batch, a group of tensors a bucket."""
+
+    batches: list[Batch]
+    groups: list[Group]
 
 
 class Engine:
@@ -135,8 +151,8 @@ class Engine:
         """
         running = [self._start(query) for query in queries]
         while waiting := [item for item in running if item.work is not None]:
-            for subnet, bucket, items in self._batches(waiting):
-                self._run(subnet, bucket, items)
+            for subnet, items in self._batches(waiting):
+                self._run(subnet, items)
                 if progress is not None:
                     progress(len(items))
             for item in waiting:
@@ -151,9 +167,9 @@ class Engine:
         running.send(None)
         return running
 
-    def _batches(self, waiting: list[_Running]) -> Generator[tuple[SubNet, Bucket, list[_Item]], None, None]:
-        """Work of all queries, grouped by sub-network, states at hand and bucket, in batches of `batch_size` tokens."""
-        groups: dict[tuple[SubNet, SubNet | None, Bucket], list[_Item]] = defaultdict(list)
+    def _batches(self, waiting: list[_Running]) -> Iterator[tuple[SubNet, list[_Item]]]:
+        """Work of all queries by sub-network and states at hand, sorted by bucket, `batch_size` tokens a batch."""
+        work_of: dict[tuple[SubNet, SubNet | None], list[_Item]] = defaultdict(list)
         for running in waiting:
             work = running.work
             if work is None:
@@ -161,65 +177,88 @@ class Engine:
             for place, candidate in enumerate(work.candidates.tolist()):
                 state = running.states.get(candidate)
                 since = state.subnet if state is not None and work.subnet.continues(state.subnet) else None
-                groups[work.subnet, since, running.buckets[candidate]].append(_Item(running, candidate, place))
-        for (subnet, _, bucket), items in groups.items():
-            size = max(1, self.batch_size // bucket.tokens)
-            for start in range(0, len(items), size):
+                work_of[work.subnet, since].append(_Item(running, candidate, place, running.buckets[candidate]))
+        for (subnet, _), items in work_of.items():
+            for batch in self._cut(sorted(items, key=lambda item: item.bucket)):
                 now = self.clock()
-                part = [
-                    item
-                    for item in items[start : start + size]
-                    if item.running.query.deadline is None or now < item.running.query.deadline
-                ]
+                deadlines = [item.running.query.deadline for item in batch]
+                part = [i for i, deadline in zip(batch, deadlines, strict=True) if deadline is None or now < deadline]
                 if part:
-                    yield subnet, bucket, part
+                    yield subnet, part
 
-    def _run(self, subnet: SubNet, bucket: Bucket, items: list[_Item]) -> None:
+    def _cut(self, items: list[_Item]) -> Iterator[list[_Item]]:
+        """Runs of items whose padded tokens add up to at most `batch_size` (or one item)."""
+        start = tokens = 0
+        for index, item in enumerate(items):
+            if index > start and tokens + item.bucket.tokens > self.batch_size:
+                yield items[start:index]
+                start, tokens = index, 0
+            tokens += item.bucket.tokens
+        if items:
+            yield items[start:]
+
+    def _run(self, subnet: SubNet, items: list[_Item]) -> None:
         """Score one batch and hand out its scores and, where they may be used again, its hidden states."""
-        pairs = [item.running.query.pairs[item.candidate] for item in items]
-        batch = self.pairs.batch(pairs, bucket.tokens, bucket.slots).to(self.device)
+        layout = self._lay_out([(item.bucket, item.running.query.pairs[item.candidate]) for item in items])
         state = items[0].running.states.get(items[0].candidate)
         if state is not None and subnet.continues(state.subnet):
-            hidden, done = self._gather(items), state.subnet.depth
+            hidden, done = torch.cat([item.running.states[item.candidate].hidden for item in items]), state.subnet.depth
         else:
-            hidden, done = self.encoder.embeddings(batch.ids, batch.types, self.dtype), 0
-        padding = padding_mask(batch.lengths, bucket.tokens, self.dtype)
-        hidden = self.encoder.run_layers(hidden, self.weights(subnet.width)[done : subnet.depth], padding)
-        scores = self.encoder.read(hidden, subnet.depth, batch.segments).double().cpu().numpy()
-        for row, item in enumerate(items):
+            hidden, done = self._embed(layout), 0
+        hidden = self.encoder.run_groups(hidden, self.weights(subnet.width)[done : subnet.depth], layout.groups)
+        scores = self._read(hidden, subnet.depth, layout)
+        start = 0
+        for item, score in zip(items, scores.tolist(), strict=True):
+            running = item.running
             # A row's last bits depend on its place in a batch; the same pair twice must tie all the same.
-            item.running.scores[item.place] = item.running.seen.setdefault((id(pairs[row]), subnet), float(scores[row]))
-            if item.running.work is not None and item.running.work.keep:
-                item.running.states[item.candidate] = _State(hidden, row, subnet)
+            pair = running.query.pairs[item.candidate]
+            running.scores[item.place] = running.seen.setdefault((id(pair), subnet), score)
+            if running.work is not None and running.work.keep:
+                running.states[item.candidate] = _State(hidden, start, item.bucket.tokens, subnet)
             else:
-                item.running.states.pop(item.candidate, None)
+                running.states.pop(item.candidate, None)
+            start += item.bucket.tokens
 
-    def _gather(self, items: list[_Item]) -> Tensor:
-        """The kept hidden states `[B, T, H]` of some pairs."""
-        states = [item.running.states[item.candidate] for item in items]
-        first = states[0].batch
-        if all(state.batch is first for state in states):
-            return first[torch.tensor([state.row for state in states], device=first.device)]
-        return torch.stack([state.batch[state.row] for state in states])
+    def _lay_out(self, pairs: Sequence[tuple[Bucket, Pair]]) -> _Layout:
+        """Pairs that are sorted by bucket, as one group of tensors a bucket."""
+        batches, groups = [], []
+        for bucket, members in groupby(pairs, key=lambda item: item[0]):
+            batch = self.pairs.batch([pair for _, pair in members], *bucket).to(self.device)
+            batches.append(batch)
+            groups.append(Group(len(batch.ids), bucket.tokens, padding_mask(batch.lengths, bucket.tokens, self.dtype)))
+        return _Layout(batches, groups)
+
+    def _embed(self, layout: _Layout) -> Tensor:
+        """Embeddings `[N, H]` of a layout's pairs."""
+        parts = [self.encoder.embeddings(batch.ids, batch.types, self.dtype).flatten(0, 1) for batch in layout.batches]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _read(self, hidden: Tensor, depth: int, layout: _Layout) -> Floats:
+        """Scores of a layout's pairs from hidden states `[N, H]` after `depth` layers."""
+        scores, start = [], 0
+        for batch, group in zip(layout.batches, layout.groups, strict=True):
+            end = start + group.size * group.tokens
+            states = hidden[start:end].view(group.size, group.tokens, -1)
+            scores.append(self.encoder.read(states, depth, batch.segments))
+            start = end
+        return torch.cat(scores).double().cpu().numpy()
 
     @torch.inference_mode()
     def every_exit(self, pairs: Sequence[Pair], width: float) -> dict[int, Floats]:
         """Scores `[n]` of pairs at every exit of one width: one pass gives all depths. For tables, not for ranking."""
         scores = {depth: np.empty(len(pairs)) for depth in self.encoder.depths}
-        groups: dict[Bucket, list[int]] = defaultdict(list)
-        for index, pair in enumerate(pairs):
-            groups[self.pairs.bucket(pair)].append(index)
         weights = self.weights(width)
-        for bucket, members in groups.items():
-            size = max(1, self.batch_size // bucket.tokens)
-            for rows in (members[start : start + size] for start in range(0, len(members), size)):
-                batch = self.pairs.batch([pairs[row] for row in rows], *bucket).to(self.device)
-                hidden = self.encoder.embeddings(batch.ids, batch.types, self.dtype)
-                padding, done = padding_mask(batch.lengths, bucket.tokens, self.dtype), 0
-                for depth in self.encoder.depths:
-                    hidden = self.encoder.run_layers(hidden, weights[done:depth], padding)
-                    done = depth
-                    scores[depth][rows] = self.encoder.read(hidden, depth, batch.segments).double().cpu().numpy()
+        buckets = [self.pairs.bucket(pair) for pair in pairs]
+        order = sorted(range(len(pairs)), key=lambda index: buckets[index])
+        size = max(1, self.batch_size // max((bucket.tokens for bucket in buckets), default=1))
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            layout = self._lay_out([(buckets[row], pairs[row]) for row in rows])
+            hidden, done = self._embed(layout), 0
+            for depth in self.encoder.depths:
+                hidden = self.encoder.run_groups(hidden, weights[done:depth], layout.groups)
+                done = depth
+                scores[depth][rows] = self._read(hidden, depth, layout)
         return scores
 
     def weights(self, width: float) -> list[LayerWeights]:

@@ -10,6 +10,7 @@ Sources: BERT (Devlin et al. 2019) for the layer; width as a prefix of heads and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -90,39 +91,54 @@ def attend(query: Tensor, key: Tensor, value: Tensor, padding: Tensor) -> Tensor
     return torch.bmm(weight, value).view(batch, heads, tokens, size)
 
 
+class Group(NamedTuple):
+    """Texts of one padded length inside a batch: `size` texts of `tokens` tokens, and their `padding_mask`."""
+
+    size: int
+    tokens: int
+    padding: Tensor  # [B, 1, 1, T]
+
+
 def run_layer(
     hidden: Tensor,
     weights: LayerWeights,
-    padding: Tensor,
+    groups: Sequence[Group],
     shape: Shape,
     *,
     head_gate: Tensor | None = None,
     neuron_gate: Tensor | None = None,
 ) -> Tensor:
-    """One transformer layer.
+    """One transformer layer over texts of several lengths.
+
+    Everything but attention works token by token, so the texts of all groups share those products: few, large ones.
 
     Args:
-        hidden: `[B, T, H]` hidden states.
+        hidden: `[N, H]` hidden states, group after group, text after text.
         weights: the layer's tensors at the width to run.
-        padding: `[B, 1, 1, T]` additive mask: 0 for tokens, a large negative number for padding.
+        groups: how the `N` tokens make texts.
         shape: sizes of the encoder.
         head_gate: `[h]` factors on the heads' outputs, for measuring importance.
         neuron_gate: `[f]` factors on the neurons' outputs, likewise.
 
     Returns:
-        `[B, T, H]` hidden states after the layer.
+        `[N, H]` hidden states after the layer.
     """
-    batch, tokens, size = hidden.shape
+    size = hidden.shape[-1]
     heads = weights.out.shape[1] // shape.head_size
-    qkv = F.linear(hidden, weights.qkv, weights.qkv_bias)  # [B, T, 3hd]
-    query, key, value = qkv.view(batch, tokens, 3, heads, shape.head_size).permute(2, 0, 3, 1, 4)  # [B, h, T, d] each
-    mixed = attend(query, key, value, padding)
-    if head_gate is not None:
-        mixed = mixed * head_gate[:, None, None]
-    mixed = mixed.transpose(1, 2).reshape(batch, tokens, heads * shape.head_size)
+    qkv = F.linear(hidden, weights.qkv, weights.qkv_bias)  # [N, 3hd]
+    parts = qkv.split([group.size * group.tokens for group in groups])
+    outputs = []
+    for part, group in zip(parts, groups, strict=True):
+        split = part.view(group.size, group.tokens, 3, heads, shape.head_size)
+        query, key, value = split.permute(2, 0, 3, 1, 4)  # [B, h, T, d] each
+        mixed = attend(query, key, value, group.padding)
+        if head_gate is not None:
+            mixed = mixed * head_gate[:, None, None]
+        outputs.append(mixed.transpose(1, 2).reshape(-1, heads * shape.head_size))
+    mixed = outputs[0] if len(outputs) == 1 else torch.cat(outputs)  # [N, hd]
     hidden = hidden + F.linear(mixed, weights.out, weights.out_bias)
     hidden = F.layer_norm(hidden, (size,), weights.norm1, weights.norm1_bias, shape.epsilon)
-    inner = ACTIVATIONS[shape.activation](F.linear(hidden, weights.up, weights.up_bias))  # [B, T, f]
+    inner = ACTIVATIONS[shape.activation](F.linear(hidden, weights.up, weights.up_bias))  # [N, f]
     if neuron_gate is not None:
         inner = inner * neuron_gate
     hidden = hidden + F.linear(inner, weights.down, weights.down_bias)
@@ -233,9 +249,14 @@ class Encoder(nn.Module):
         return [self.layer(index).cut(width, dtype) for index in range(self.shape.layers)]
 
     def run_layers(self, hidden: Tensor, weights: list[LayerWeights], padding: Tensor) -> Tensor:
-        """Hidden states `[B, T, H]` after the layers `weights`."""
+        """Hidden states `[B, T, H]` after the layers `weights`, of texts of one padded length."""
+        batch, tokens, size = hidden.shape
+        return self.run_groups(hidden.reshape(-1, size), weights, [Group(batch, tokens, padding)]).view_as(hidden)
+
+    def run_groups(self, hidden: Tensor, weights: list[LayerWeights], groups: Sequence[Group]) -> Tensor:
+        """Hidden states `[N, H]` after the layers `weights`, of groups of texts of several lengths."""
         for layer in weights:
-            hidden = run_layer(hidden, layer, padding, self.shape)
+            hidden = run_layer(hidden, layer, groups, self.shape)
         return hidden
 
     def read(self, hidden: Tensor, depth: int, where: Segments) -> Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from elasticranker.model.encoder import Encoder, padding_mask, run_layer
+from elasticranker.model.encoder import Encoder, Group, padding_mask, run_layer
 from elasticranker.pairs import Batch
 
 
@@ -49,7 +49,8 @@ def measure_importance(
             read = {0: encoder.read(hidden, 0, batch.segments)} if 0 in encoder.depths else {}
             for index, layer in enumerate(weights):
                 gates = {"head_gate": head_gates[index], "neuron_gate": neuron_gates[index]}
-                hidden = run_layer(hidden, layer, padding, encoder.shape, **gates)
+                group = Group(hidden.shape[0], hidden.shape[1], padding)
+                hidden = run_layer(hidden.flatten(0, 1), layer, [group], encoder.shape, **gates).view_as(hidden)
                 if index + 1 in encoder.depths:
                     read[index + 1] = encoder.read(hidden, index + 1, batch.segments)
             scores.append(read)
