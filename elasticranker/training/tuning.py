@@ -13,6 +13,7 @@ from elasticranker.plan import Plan, Stage, SubNet
 from elasticranker.training.tables import Table
 
 SHARES = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.35, 0.5, 0.7)
+NARROW_BELOW = 0.2
 PRIORS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 Progress = Callable[[int], object]
 
@@ -47,6 +48,7 @@ def tune(
     *,
     shares: Sequence[float] = SHARES,
     trials: int = 240,
+    narrow_below: float = NARROW_BELOW,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Ladder:
@@ -60,6 +62,8 @@ def tune(
         cost: prices.
         shares: of the full cost, rising.
         trials: plans tried a share.
+        narrow_below: shares below this one may use narrower sub-networks. Their products are small and run at fewer
+            FLOPs a second, so that a plan with them saves less time than FLOPs: worth it where every FLOP counts.
         seed: of the draws.
         progress: called after each share with the number of plans tried.
 
@@ -69,13 +73,15 @@ def tune(
     if len(tables) < 2:
         raise ValueError(f"{len(tables)} validation queries are too few to tune a ladder on: give at least 2")
     random = np.random.default_rng(seed)
-    subnets = sorted(tables[0].scores)
+    everything = sorted(tables[0].scores)
     full = tables[0].full
     rungs: list[Rung] = []
     found: list[Plan] = []
     for share in shares:
-        plans = list(dict.fromkeys([*found[-4:], untuned(subnets).plan(share)]))
-        for plan in found[-2:]:
+        subnets = [subnet for subnet in everything if subnet.width == 1 or share < narrow_below]
+        known = [plan for plan in found if all(stage.subnet in subnets for stage in plan.stages)]
+        plans = list(dict.fromkeys([*known[-4:], untuned(subnets).plan(share)]))
+        for plan in known[-2:]:
             plans += [vary(plan, subnets, full, random) for _ in range(trials // 6)]
         plans += [draw(subnets, full, random) for _ in range(max(0, trials - len(plans)))]
         best, quality = _halving(plans, tables, cost, share, random)
