@@ -15,6 +15,8 @@ COMMANDS = (  # modules of elasticranker.commands, in the order of --help
     "rerank",
     "merge",
     "experiment",
+    "prepare",
+    "train",
     "tune",
     "card",
     "export",

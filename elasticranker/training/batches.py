@@ -6,8 +6,9 @@ have seen: there is no position to store.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,14 +35,25 @@ class StepData(NamedTuple):
     labels: Tensor  # [G, C]
     mask: Tensor  # [G, C]
 
-    def to(self, device: torch.device) -> StepData:
-        """The same step on another device."""
+    @property
+    def pairs(self) -> int:
+        """How many pairs there are."""
+        return int(self.mask.sum())
 
-        def move(batches: list[MicroBatch]) -> list[MicroBatch]:
-            return [MicroBatch(micro.batch.to(device), micro.positions.to(device)) for micro in batches]
 
-        arrays = (tensor.to(device) for tensor in (self.teacher, self.labels, self.mask))
-        return StepData(move(self.full), move(self.narrow), self.narrow_groups, *arrays)
+def each_tensor(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same lists and tuples with every tensor changed: moved to a device, or pinned.
+
+    Example:
+        >>> moved = each_tensor(data, lambda tensor: tensor.to("cuda", non_blocking=True))  # doctest: +SKIP
+    """
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, list):
+        return [each_tensor(item, change) for item in value]
+    if isinstance(value, tuple):  # a named one
+        return type(value)(*(each_tensor(item, change) for item in value))
+    return value
 
 
 @dataclass
@@ -89,16 +101,21 @@ class Sampler:
             if unknown:
                 raise ValueError(f"source_weights names {sorted(unknown)}: the data has {', '.join(groups.sources)}")
             weights = weights * [self.source_weights.get(name, 1.0) for name in groups.sources]
+        if not weights.sum():
+            raise ValueError("no query to train on: the data is empty, all held out, or has source weights of 0")
         self.weights = weights / weights.sum()
 
-    def step(self, number: int) -> StepData:
-        """This process's share of step `number`."""
+    def step(self, number: int, *, whole: bool = False) -> StepData:
+        """This process's share of step `number`, or all of it."""
         random = np.random.default_rng([self.seed, number])
         sources = random.choice(len(self.rows), self.groups_per_step, p=self.weights)
         rows = [int(random.choice(self.rows[source])) for source in sources]
         chosen = [self._candidates(row, random) for row in rows]
+        narrow = max(1, round(self.narrow_share * len(rows))) if self.narrow_share else 0
+        if whole:
+            return self._assemble(rows, chosen, narrow)
         mine = slice(self.rank, None, self.processes)
-        return self._assemble(rows[mine], chosen[mine])
+        return self._assemble(rows[mine], chosen[mine], len(range(self.rank, narrow, self.processes)))
 
     def validation(self, queries: int, candidates: int) -> list[StepData]:
         """Held-out groups in fixed order: the first `queries` (spread over the sources), their first `candidates`."""
@@ -107,7 +124,7 @@ class Sampler:
         size = min(candidates, self.groups.candidates.shape[1])
         chosen = [np.arange(size) for _ in rows]
         return [
-            self._assemble([int(row) for row in rows[at : at + 8]], chosen[at : at + 8])
+            self._assemble([int(row) for row in rows[at : at + 8]], chosen[at : at + 8], 0)
             for at in range(0, len(rows), 8)
         ]
 
@@ -124,7 +141,7 @@ class Sampler:
         picked += [int(c) for c in random.choice(rest, take, replace=False)] if take else []
         return np.asarray(picked)
 
-    def _assemble(self, rows: list[int], chosen: list[np.ndarray]) -> StepData:
+    def _assemble(self, rows: list[int], chosen: list[np.ndarray], narrow_groups: int) -> StepData:
         size = max(len(picked) for picked in chosen)
         shape = (len(rows), size)
         teacher, labels = np.zeros(shape, np.float32), np.full(shape, -1, np.int64)
@@ -139,7 +156,6 @@ class Sampler:
                 teacher[group, place] = self.groups.scores[row, column]
                 labels[group, place] = self.groups.labels[row, column]
                 pairs.append((group * size + place, self.encoder.pair(self.queries[row], self.documents[document])))
-        narrow_groups = max(1, round(self.narrow_share * len(rows))) if self.narrow_share else 0
         narrow = [pair for pair in pairs if pair[0] < narrow_groups * size]
         return StepData(
             self._batches(pairs),

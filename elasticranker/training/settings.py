@@ -6,14 +6,16 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
-import numpy as np
-
 SAMPLINGS = ("sandwich", "random", "all", "none")
+LOSSES = ("kl", "lce", "margin_mse", "ranknet", "bce")
 
 
 @dataclass
 class TrainingSettings:
     """What fixes the trajectory of a training run: two runs with equal settings and data take the same steps.
+
+    The align stage takes the same settings: its steps have `groups_per_step * group_size` texts, and what concerns
+    queries, labels and readouts has no effect there.
 
     Attributes:
         steps: optimiser steps.
@@ -26,6 +28,7 @@ class TrainingSettings:
         group_size: candidates a query a step.
         max_length: most tokens of a pair in training.
         max_query_length: most tokens of a query.
+        depths: depths that get an exit, besides the whole model (empty: all; when aligning: every quarter).
         widths: widths of the checkpoint; 1 is always trained.
         sampling: narrower widths a step: `sandwich` (the smallest and one at random), `random` (one), `all` or `none`.
         narrow_share: share of a step's groups that narrower widths see.
@@ -40,6 +43,8 @@ class TrainingSettings:
         freeze_tokens: leave the token embeddings as they are.
         source_weights: factor on how often a source is drawn (1 where not named).
         importance_steps: steps' worth of data on which importance is measured.
+        relation_heads: heads that relations are compared by when aligning.
+        teacher_layer: layer of the teacher that is imitated when aligning (0: its last).
         seed: of every draw.
     """
 
@@ -53,6 +58,7 @@ class TrainingSettings:
     group_size: int = 8
     max_length: int = 112
     max_query_length: int = 32
+    depths: tuple[int, ...] = ()
     widths: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
     sampling: str = "random"
     narrow_share: float = 0.25
@@ -67,19 +73,26 @@ class TrainingSettings:
     freeze_tokens: bool = True
     source_weights: dict[str, float] = field(default_factory=dict)
     importance_steps: int = 8
+    relation_heads: int = 12
+    teacher_layer: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         self.widths = tuple(sorted({float(width) for width in self.widths}, reverse=True))
+        self.depths = tuple(sorted({int(depth) for depth in self.depths}))
         self.exit_weights = {int(depth): float(weight) for depth, weight in self.exit_weights.items()}
         if self.sampling not in SAMPLINGS:
             raise ValueError(f"sampling={self.sampling!r}: choose from {', '.join(SAMPLINGS)}")
-        if self.widths[0] != 1.0 or self.widths[-1] <= 0:
+        if not self.widths or self.widths[0] != 1.0 or self.widths[-1] <= 0:
             raise ValueError(f"widths={self.widths}: they must hold 1 and be above 0")
         if self.steps < 1 or self.groups_per_step < 1 or self.group_size < 2:
             raise ValueError("steps and groups_per_step must be at least 1, group_size at least 2")
         if not 0 <= self.self_distillation < 1:
             raise ValueError(f"self_distillation={self.self_distillation}: a share from 0 to below 1")
+        if set(self.losses) - set(LOSSES) or not any(self.losses.values()):
+            raise ValueError(f"losses={self.losses}: give weights, not all 0, of some of {', '.join(LOSSES)}")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature={self.temperature}: it must be above 0")
 
     def rate(self, step: int) -> float:
         """Factor on the learning rate at `step`: linear up, linear down to a twentieth."""
@@ -90,6 +103,8 @@ class TrainingSettings:
 
     def narrow_widths(self, step: int) -> list[float]:
         """The narrower widths that `step` trains."""
+        import numpy as np  # not at the top: the command line's --help reads these settings without it
+
         narrow = list(self.widths[1:])
         if not narrow or self.sampling == "none" or not self.narrow_share:
             return []

@@ -29,34 +29,48 @@ def score_exits(encoder: Encoder, batches: list[MicroBatch], places: int, width:
     return scores.index_copy(1, torch.cat(positions), torch.cat(columns, 1))
 
 
+def exit_shares(settings: TrainingSettings, depths: tuple[int, ...]) -> Tensor:
+    """Weights `[exits]` of the losses at `depths` (ascending), adding up to 1."""
+    weights = torch.tensor([settings.exit_weights.get(depth, 1.0) for depth in depths])
+    weights[-1] *= settings.full_weight
+    return weights / weights.sum()
+
+
 class ElasticStep(nn.Module):
     """All exits at full width in one pass, then some narrower widths on a share of the groups.
 
     Every sub-network learns from the teacher and the labels; those below the full model also imitate it. It is a module
     so that `accelerate` can wrap it: one `forward` a step is one synchronisation of gradients.
+
+    Args:
+        encoder: what is trained.
+        settings: losses and their weights.
+        dtype: of weights and activations; master weights and losses stay float32.
+        processes: how many share a step.
     """
 
-    def __init__(self, encoder: Encoder, settings: TrainingSettings) -> None:
+    def __init__(
+        self, encoder: Encoder, settings: TrainingSettings, dtype: torch.dtype = torch.float32, processes: int = 1
+    ) -> None:
         super().__init__()
-        self.encoder, self.settings = encoder, settings
-        self.dtype = torch.float32
-        depths = encoder.depths
-        weights = torch.tensor([settings.exit_weights.get(depth, 1.0) for depth in depths])
-        weights[-1] *= settings.full_weight
+        self.encoder, self.settings, self.dtype, self.processes = encoder, settings, dtype, processes
         self.exit_weights: Tensor
-        self.register_buffer("exit_weights", weights / weights.sum(), persistent=False)
+        self.register_buffer("exit_weights", exit_shares(settings, encoder.depths), persistent=False)
 
     def forward(self, data: StepData, widths: list[float]) -> tuple[Tensor, Tensor]:
         """The loss, and the detached loss of each exit `[1 + len(widths), exits]` (full width first)."""
         settings = self.settings
         groups, size = data.mask.shape
         full = score_exits(self.encoder, data.full, groups * size, 1.0, self.dtype).view(-1, groups, size)
-        targets = self._targets(data, groups)
+        targets = self.targets(data, groups, self.processes)
         losses = [self._losses(full, full[-1], targets, imitates_last=False)]
         if widths:
             part = data.narrow_groups
-            targets = self._targets(data, part)
+            targets = self.targets(data, part, self.processes)
             for width in widths:
+                if not part:  # the other processes have them all
+                    losses.append(torch.zeros_like(losses[0]))
+                    continue
                 narrow = score_exits(self.encoder, data.narrow, part * size, width, self.dtype).view(-1, part, size)
                 losses.append(self._losses(narrow, full[-1, :part], targets, imitates_last=True))
         weighted = [(self.exit_weights * loss).sum() for loss in losses]
@@ -65,7 +79,8 @@ class ElasticStep(nn.Module):
             total = total + settings.narrow_weight * torch.stack(weighted[1:]).mean()
         return total, torch.stack(losses).detach()
 
-    def _targets(self, data: StepData, groups: int) -> Targets:
+    def targets(self, data: StepData, groups: int, processes: int = 1) -> Targets:
+        """What the first `groups` groups of a step are taught."""
         settings = self.settings
         return Targets(
             data.teacher[:groups],
@@ -74,6 +89,7 @@ class ElasticStep(nn.Module):
             weights=settings.losses,
             temperature=settings.temperature,
             bonus=settings.bonus,
+            processes=processes,
         )
 
     def _losses(self, scores: Tensor, full: Tensor, targets: Targets, *, imitates_last: bool) -> Tensor:

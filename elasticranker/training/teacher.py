@@ -1,8 +1,9 @@
-"""Teachers: models whose scores are taught. A bi-encoder embeds every text once; pairs then cost a dot product."""
+"""Bi-encoders as teachers: every text is embedded once, pairs then cost a dot product."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,8 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from elasticranker.model.checkpoint import fingerprint
 from elasticranker.model.encoder import padding_mask
 from elasticranker.model.huggingface import from_hugging_face
+from elasticranker.training.array_cache import ArrayCache
+from elasticranker.training.provenance import place_name
+from elasticranker.training.sources import Source, TrainingQuery
+
+BLOCK = 8192  # texts embedded between two writes to the cache
 
 
 class BiEncoderTeacher:
@@ -40,11 +47,24 @@ class BiEncoderTeacher:
     ) -> None:
         from transformers import AutoTokenizer
 
+        self.name = place_name(source)
+        self.identity = f"{fingerprint(source)} {query_prefix!r} {document_prefix!r} {max_length} {dtype}"
         self.query_prefix, self.document_prefix, self.max_length = query_prefix, document_prefix, max_length
         self.device, self.dtype = torch.device(device), dtype
         self.tokenizer = AutoTokenizer.from_pretrained(source)
         encoder, _ = from_hugging_face(source, keep_head=False)
         self.encoder = encoder.to(self.device)
+
+    def read(self, source: Source, queries: Sequence[TrainingQuery], cache: ArrayCache) -> Vectors:
+        """Embed a source's documents and some queries; see `elasticranker.training.teachers.Teacher`."""
+
+        def vectors(kind: str, embed: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]) -> np.ndarray:
+            parts = [texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK)]
+            arrays = [cache.get([self.identity, kind, *part], partial(embed, part)) for part in parts]
+            return np.concatenate(arrays).astype(np.float32)
+
+        asked = [query.text for query in queries]
+        return Vectors(vectors("query", self.queries, asked), vectors("document", self.documents, source.documents))
 
     def queries(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors `[n, H]` (float16) of queries."""
@@ -81,3 +101,22 @@ class BiEncoderTeacher:
         hidden = self.encoder.run_layers(hidden, weights, padding_mask(lengths, longest, self.dtype))
         mask = torch.arange(longest, device=self.device) < lengths[:, None]
         return F.normalize((hidden.float() * mask[..., None]).sum(1), dim=-1).half()
+
+
+class Vectors:
+    """`Reading` of a bi-encoder: unit vectors `[n, H]` of queries and `[d, H]` of documents."""
+
+    def __init__(self, queries: np.ndarray, documents: np.ndarray) -> None:
+        self.queries, self.documents = queries, documents
+
+    def nearest(self, rows: slice, count: int) -> np.ndarray:
+        """The documents of highest cosine."""
+        count = min(count, len(self.documents))
+        if not count:
+            return np.empty((len(self.queries[rows]), 0), dtype=np.int64)
+        similarity = self.queries[rows] @ self.documents.T
+        return np.argpartition(-similarity, count - 1, axis=1)[:, :count]
+
+    def scores(self, rows: slice, documents: np.ndarray) -> np.ndarray:
+        """Cosines."""
+        return np.einsum("rh,rch->rc", self.queries[rows], self.documents[documents])

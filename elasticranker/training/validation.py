@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from elasticranker.model.encoder import Encoder
-from elasticranker.training.batches import Sampler
+from elasticranker.training.batches import Sampler, each_tensor
 from elasticranker.training.step import score_exits
 
 
@@ -30,7 +30,7 @@ def validate(
     """
     ranks, agreements = [], []
     for data in sampler.validation(queries, candidates):
-        data = data.to(device)
+        data = each_tensor(data, lambda tensor: tensor.to(device))
         groups, size = data.mask.shape
         scores = score_exits(encoder, data.full, groups * size, 1.0, dtype).view(-1, groups, size)
         scores = scores.masked_fill(~data.mask, -torch.inf)
@@ -41,10 +41,12 @@ def validate(
         ranks.append(torch.where(positive.any(-1), 1.0 / rank, torch.nan).cpu())
     if not ranks:
         return {"score": float("-inf")}
-    rr = np.nanmean(torch.cat(ranks, 1).numpy(), axis=1)
+    found = torch.cat(ranks, 1).numpy()
+    found = found[:, ~np.isnan(found[0])]
+    rr = found.mean(1) if found.shape[1] else np.zeros(len(found))
     agreement = torch.cat(agreements, 1).float().mean(1).numpy()
     return {
         "rr": [round(float(value), 4) for value in rr],
         "agreement": [round(float(value), 4) for value in agreement],
-        "score": float((np.nan_to_num(rr).mean() + agreement.mean()) / 2),
+        "score": float((rr.mean() + agreement.mean()) / 2),
     }
