@@ -273,7 +273,8 @@ class ElasticRanker(pt.Transformer):
             yield qid, pairs
 
     def _count_cut(self, cut: bool) -> None:
-        if cut and not self.truncated:
+        if cut and not self._loaded.warned:
+            self._loaded.warned = True
             limits = self._loaded.engine.pairs
             warnings.warn(
                 f"texts longer than max_length={limits.max_length} tokens (queries: "

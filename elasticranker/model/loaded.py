@@ -71,6 +71,7 @@ class Loaded:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._lock = threading.RLock()
+        self.warned = False  # of texts that are cut: once for all rankers that share this
 
     def __reduce__(self) -> tuple[type[Loaded], tuple[Settings]]:
         return Loaded, (self.settings,)
