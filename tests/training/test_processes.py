@@ -48,8 +48,11 @@ def test_two_processes_get_the_weights_of_one(backbone, prepared, tmp_path):
         one, two = tmp_path / "one" / stage, tmp_path / "two" / stage
         found = load_file(two / "last.safetensors")
         for name, expected in load_file(one / "last.safetensors").items():
-            apart = float((found[name] - expected).abs().max())
-            assert apart < (2e-2 if any(part in name for part in WITHOUT_GRADIENT) else 2e-5), f"{stage} {name}"
+            apart = (found[name] - expected).abs()
+            assert apart.max() < 2e-2, f"{stage} {name}"
+            # AdamW turns the rounding of a gradient near 0 into a step of its own size, so a few weights may part: not
+            # the mean, unless the processes did not share their gradients: a weight moves by up to 6e-3 here.
+            assert any(part in name for part in WITHOUT_GRADIENT) or apart.mean() < 2e-5, f"{stage} {name}"
         states = [torch.load(folder / "state.pt", weights_only=True)["progress"] for folder in (one, two)]
         assert [(state["step"], state["pairs"]) for state in states] == [(6, 96), (6, 96)]
         assert len((two / "log.jsonl").read_text().splitlines()) == 3  # one process writes it
