@@ -139,12 +139,11 @@ class Engine:
         return int(self.costs(pairs).costs(self.cost, self.full).sum())
 
     @torch.inference_mode()
-    def rank(self, queries: Sequence[Query], progress: Callable[[int], object] | None = None) -> list[Ranking]:
+    def rank(self, queries: Sequence[Query]) -> list[Ranking]:
         """Carry out the plans of some queries together.
 
         Args:
             queries: with their pairs, plans and budgets.
-            progress: called with the number of pairs of each batch that was scored.
 
         Returns:
             A ranking a query, in the order given.
@@ -153,8 +152,6 @@ class Engine:
         while waiting := [item for item in running if item.work is not None]:
             for subnet, items in self._batches(waiting):
                 self._run(subnet, items)
-                if progress is not None:
-                    progress(len(items))
             for item in waiting:
                 item.send(item.scores)
         return [item.ranking for item in running if item.ranking is not None]

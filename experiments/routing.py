@@ -193,23 +193,12 @@ def _outcome(name: str, entries: list[dict[str, Any]], run: pd.DataFrame, candid
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; see the module's docstring."""
     from elasticranker.cli import message
-    from elasticranker.collections import open_collection
-    from elasticranker.commands.arguments import make_ranker
-    from experiments.candidates import load_candidates
+    from elasticranker.commands.arguments import make_ranker, read_candidates
 
     args = _parser().parse_args(argv)
     try:
         super = make_ranker(args, budget=args.super, trace=True)
-        collection = open_collection(args.collection, corpus=args.corpus)
-        candidates = load_candidates(
-            collection,
-            args.candidates,
-            k=args.k,
-            queries=args.queries,
-            engine=args.bm25,
-            skip_missing=args.skip_missing,
-            tuned_on=super.tuned_on,
-        )
+        collection, candidates = read_candidates(args, super)
         swift = pt.Transformer.identity() if args.swift == "identity" else super.with_budget(args.swift)
         results = run_routing(
             collection,
@@ -235,20 +224,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from elasticranker.commands.arguments import add_model_arguments, positive
+    from elasticranker.commands.arguments import add_candidate_arguments, add_model_arguments, positive
 
     parser = argparse.ArgumentParser(
         prog="python -m experiments.routing",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("collection", metavar="COLLECTION", help="irds:<id>, a folder, or python-docs")
-    parser.add_argument("--corpus", metavar="FILE", help="corpus.tsv[.gz], where the folder has none")
-    parser.add_argument("--candidates", default="bm25", metavar="bm25|RUN", help="search by BM25 (default), or a run")
-    parser.add_argument("--k", type=positive, metavar="K", help="candidates a query at most (default: 100 for bm25)")
-    parser.add_argument("--queries", type=positive, metavar="N", help="so many judged queries (default: all)")
-    parser.add_argument("--bm25", choices=["pisa", "terrier"], default="pisa", help="what searches by BM25")
-    parser.add_argument("--skip-missing", action="store_true", help="leave out candidates that the corpus lacks")
+    add_candidate_arguments(parser)
     parser.add_argument(
         "--swift", default="5%", metavar="BUDGET|identity", help="default: 5%%; identity: the first stage"
     )

@@ -6,7 +6,54 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from elasticranker.collections import Collection
     from elasticranker.ranker import ElasticRanker
+    from experiments.candidates import Candidates
+
+
+def add_candidate_arguments(parser: argparse.ArgumentParser) -> None:
+    """The collection and what of it is reranked; `read_candidates` reads them."""
+    parser.add_argument("collection", metavar="COLLECTION", help="irds:<id>, a folder, or python-docs")
+    parser.add_argument(
+        "--corpus", metavar="FILE", help="corpus.tsv[.gz] (docno, tab, text), where the folder has none"
+    )
+    parser.add_argument(
+        "--candidates",
+        default="bm25",
+        metavar="bm25|RUN",
+        help="search by BM25 (default), a run file, or a run of the collection (scoreddocs)",
+    )
+    parser.add_argument(
+        "--k", type=positive, metavar="K", help="candidates a query at most (default: 100 for bm25, all of a run)"
+    )
+    parser.add_argument(
+        "--queries", type=positive, metavar="N", help="so many judged queries, evenly spaced (default: all)"
+    )
+    parser.add_argument(
+        "--bm25",
+        choices=["pisa", "terrier"],
+        default="pisa",
+        help="what searches by BM25 (default: %(default)s; terrier needs Java)",
+    )
+    parser.add_argument("--skip-missing", action="store_true", help="leave out candidates that the corpus lacks")
+
+
+def read_candidates(args: argparse.Namespace, ranker: ElasticRanker) -> tuple[Collection, Candidates]:
+    """What the arguments of `add_candidate_arguments` name, without the queries that the ranker was tuned on."""
+    from elasticranker.collections import open_collection
+    from experiments.candidates import load_candidates
+
+    collection = open_collection(args.collection, corpus=args.corpus)
+    candidates = load_candidates(
+        collection,
+        args.candidates,
+        k=args.k,
+        queries=args.queries,
+        engine=args.bm25,
+        skip_missing=args.skip_missing,
+        tuned_on=ranker.tuned_on,
+    )
+    return collection, candidates
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive
+from elasticranker.commands.arguments import (
+    add_candidate_arguments,
+    add_model_arguments,
+    make_ranker,
+    positive,
+    read_candidates,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,28 +29,7 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("collection", metavar="COLLECTION", help="irds:<id>, a folder, or python-docs")
-    parser.add_argument(
-        "--corpus", metavar="FILE", help="corpus.tsv[.gz] (docno, tab, text), where the folder has none"
-    )
-    parser.add_argument(
-        "--candidates",
-        default="bm25",
-        metavar="bm25|RUN",
-        help="search by BM25 (default), a run file, or a run of the collection (scoreddocs)",
-    )
-    parser.add_argument(
-        "--k", type=positive, metavar="K", help="candidates a query at most (default: 100 for bm25, all of a run)"
-    )
-    parser.add_argument(
-        "--queries", type=positive, metavar="N", help="so many judged queries, evenly spaced (default: all)"
-    )
-    parser.add_argument(
-        "--bm25",
-        choices=["pisa", "terrier"],
-        default="pisa",
-        help="what searches by BM25 (default: %(default)s; terrier needs Java)",
-    )
+    add_candidate_arguments(parser)
     parser.add_argument(
         "--budgets",
         nargs="+",
@@ -55,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rel", type=positive, metavar="K", help="lowest relevant label (default: 1, or 2 where labels go to 3)"
     )
-    parser.add_argument("--skip-missing", action="store_true", help="leave out candidates that the corpus lacks")
     parser.add_argument(
         "--note",
         default="",
@@ -69,25 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from elasticranker.budget import Budget
-    from elasticranker.collections import open_collection
     from elasticranker.files import writable_folder
-    from experiments.candidates import load_candidates
     from experiments.tradeoff import run_tradeoff
 
     for budget in args.budgets:
         Budget(budget)  # an unknown one is an error now, not after minutes of indexing
     writable_folder(args.output)
     ranker = make_ranker(args, trace=True)
-    collection = open_collection(args.collection, corpus=args.corpus)
-    candidates = load_candidates(
-        collection,
-        args.candidates,
-        k=args.k,
-        queries=args.queries,
-        engine=args.bm25,
-        skip_missing=args.skip_missing,
-        tuned_on=ranker.tuned_on,
-    )
+    collection, candidates = read_candidates(args, ranker)
     arguments = {name: value for name, value in vars(args).items() if name not in ("command", "debug")}
     results = run_tradeoff(
         collection,
