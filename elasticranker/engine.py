@@ -22,6 +22,7 @@ from torch import Tensor
 from elasticranker.cost import CostModel
 from elasticranker.model import flops  # noqa: F401 (registers a formula)
 from elasticranker.model.encoder import Encoder, Group, LayerWeights, padding_mask
+from elasticranker.model.products import choose
 from elasticranker.pairs import Batch, Bucket, Pair, PairEncoder
 from elasticranker.plan import Candidates, Floats, Plan, Ranking, SubNet, Work, walk
 
@@ -126,6 +127,7 @@ class Engine:
         self.encoder, self.pairs, self.cost = encoder, pairs, cost
         self.dtype, self.device, self.batch_size, self.clock = dtype, device, batch_size, clock
         self.full = SubNet(encoder.shape.layers)
+        self._products = choose(encoder.shape.activation, dtype, device)
         self._weights: dict[float, list[LayerWeights]] = {}
 
     def costs(self, pairs: Sequence[Pair]) -> Candidates:
@@ -202,7 +204,8 @@ class Engine:
             hidden, done = torch.cat([item.running.states[item.candidate].hidden for item in items]), state.subnet.depth
         else:
             hidden, done = self._embed(layout), 0
-        hidden = self.encoder.run_groups(hidden, self.weights(subnet.width)[done : subnet.depth], layout.groups)
+        layers = self.weights(subnet.width)[done : subnet.depth]
+        hidden = self.encoder.run_groups(hidden, layers, layout.groups, self._products)
         scores = self._read(hidden, subnet.depth, layout)
         start = 0
         for item, score in zip(items, scores.tolist(), strict=True):
@@ -253,7 +256,7 @@ class Engine:
             layout = self._lay_out([(buckets[row], pairs[row]) for row in rows])
             hidden, done = self._embed(layout), 0
             for depth in self.encoder.depths:
-                hidden = self.encoder.run_groups(hidden, weights[done:depth], layout.groups)
+                hidden = self.encoder.run_groups(hidden, weights[done:depth], layout.groups, self._products)
                 done = depth
                 scores[depth][rows] = self._read(hidden, depth, layout)
         return scores

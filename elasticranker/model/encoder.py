@@ -18,14 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elasticranker.model.products import Products, written_out
 from elasticranker.model.readout import Segments
-
-ACTIVATIONS = {
-    "gelu": F.gelu,
-    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
-    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "relu": F.relu,
-}
 
 
 @dataclass(frozen=True)
@@ -105,6 +99,7 @@ def run_layer(
     groups: Sequence[Group],
     shape: Shape,
     *,
+    products: Products | None = None,
     head_gate: Tensor | None = None,
     neuron_gate: Tensor | None = None,
 ) -> Tensor:
@@ -117,15 +112,17 @@ def run_layer(
         weights: the layer's tensors at the width to run.
         groups: how the `N` tokens make texts.
         shape: sizes of the encoder.
+        products: how to multiply; by default written out.
         head_gate: `[h]` factors on the heads' outputs, for measuring importance.
         neuron_gate: `[f]` factors on the neurons' outputs, likewise.
 
     Returns:
         `[N, H]` hidden states after the layer.
     """
+    products = products or written_out(shape.activation)
     size = hidden.shape[-1]
     heads = weights.out.shape[1] // shape.head_size
-    qkv = F.linear(hidden, weights.qkv, weights.qkv_bias)  # [N, 3hd]
+    qkv = products.plain(hidden, weights.qkv, weights.qkv_bias)  # [N, 3hd]
     parts = qkv.split([group.size * group.tokens for group in groups])
     outputs = []
     for part, group in zip(parts, groups, strict=True):
@@ -136,12 +133,12 @@ def run_layer(
             mixed = mixed * head_gate[:, None, None]
         outputs.append(mixed.transpose(1, 2).reshape(-1, heads * shape.head_size))
     mixed = outputs[0] if len(outputs) == 1 else torch.cat(outputs)  # [N, hd]
-    hidden = hidden + F.linear(mixed, weights.out, weights.out_bias)
+    hidden = products.added(mixed, weights.out, weights.out_bias, hidden)
     hidden = F.layer_norm(hidden, (size,), weights.norm1, weights.norm1_bias, shape.epsilon)
-    inner = ACTIVATIONS[shape.activation](F.linear(hidden, weights.up, weights.up_bias))  # [N, f]
+    inner = products.activated(hidden, weights.up, weights.up_bias)  # [N, f]
     if neuron_gate is not None:
         inner = inner * neuron_gate
-    hidden = hidden + F.linear(inner, weights.down, weights.down_bias)
+    hidden = products.added(inner, weights.down, weights.down_bias, hidden)
     return F.layer_norm(hidden, (size,), weights.norm2, weights.norm2_bias, shape.epsilon)
 
 
@@ -253,10 +250,12 @@ class Encoder(nn.Module):
         batch, tokens, size = hidden.shape
         return self.run_groups(hidden.reshape(-1, size), weights, [Group(batch, tokens, padding)]).view_as(hidden)
 
-    def run_groups(self, hidden: Tensor, weights: list[LayerWeights], groups: Sequence[Group]) -> Tensor:
+    def run_groups(
+        self, hidden: Tensor, weights: list[LayerWeights], groups: Sequence[Group], products: Products | None = None
+    ) -> Tensor:
         """Hidden states `[N, H]` after the layers `weights`, of groups of texts of several lengths."""
         for layer in weights:
-            hidden = run_layer(hidden, layer, groups, self.shape)
+            hidden = run_layer(hidden, layer, groups, self.shape, products=products)
         return hidden
 
     def read(self, hidden: Tensor, depth: int, where: Segments) -> Tensor:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elasticranker.model.encoder import ACTIVATIONS, Encoder, Shape
+from elasticranker.model.encoder import Encoder, Shape
+from elasticranker.model.products import ACTIVATIONS
 from elasticranker.model.readout import ClsReadout, InteractionReadout
 
 FAMILIES = {
