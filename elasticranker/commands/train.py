@@ -35,6 +35,7 @@ on four GPUs, or in two processes on CPUs:
   torchrun --nproc_per_node 2 -m elasticranker train --backbone ... --data prepared --output run
 
 data and teacher in one go (scored once, into run/prepared), with other losses and more weight on shallow exits:
+  elasticranker train --backbone default --data my-prepared --output tuned --steps 300 --learning-rate 3e-5
   elasticranker train --backbone google/electra-small-discriminator --output run --losses kl=1 margin_mse=0.05 \\
       --data ./my-data --teacher cross-encoder/ms-marco-MiniLM-L-6-v2 --exit-weights 1=2 2=2
 
@@ -45,7 +46,13 @@ alignment first:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--backbone", required=True, metavar="ID|PATH", help="encoder or cross-encoder to start from")
+    parser.add_argument(
+        "--backbone",
+        required=True,
+        metavar="ID|PATH",
+        help="encoder or cross-encoder to start from; or an elastic checkpoint ('default' for the one that ships), "
+        "to go on from",
+    )
     parser.add_argument(
         "--data",
         required=True,

@@ -100,8 +100,9 @@ def model_card(checkpoint: Checkpoint, *, name: str = "", measured: Sequence[Mea
     """The card of a checkpoint, for `Checkpoint.save(folder, card=...)`.
 
     It is made of `checkpoint.provenance`, all of whose entries may be missing: `backbone`, `teacher`, `sources` (names,
-    or a mapping from names to numbers of queries), `training` (arguments), `date`, `tuned_on` (`collection`,
-    `queries`), `licence` (of the weights, a Hugging Face identifier), `language`, `limits` (sentences).
+    or a mapping from names to numbers of queries), `training` (arguments), `before` (the run that it went on from),
+    `date`, `tuned_on` (`collection`, `queries`), `licence` (of the weights, a Hugging Face identifier), `language`,
+    `limits` (sentences).
 
     Args:
         checkpoint: the checkpoint.
@@ -224,6 +225,8 @@ def _training(about: Mapping[str, Any]) -> str:
         parts.append("The training data is not recorded.")
     if about.get("training"):
         parts.append(f"```json\n{json.dumps(about['training'], indent=1, sort_keys=True)}\n```")
+    if about.get("before"):
+        parts.append(f"It went on from an earlier run:\n\n```json\n{json.dumps(about['before'], indent=1)}\n```")
     return "\n\n".join(parts)
 
 

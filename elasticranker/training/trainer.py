@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from elasticranker.model.card import model_card
-from elasticranker.model.checkpoint import Checkpoint, fingerprint
+from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic, load, resolve
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.huggingface import from_hugging_face
 from elasticranker.pairs import PairEncoder
@@ -30,7 +30,8 @@ class ElasticTrainer(Loop):
     """Trains an elastic encoder from a backbone and prepared groups.
 
     Args:
-        backbone: Hugging Face id or folder of an encoder or cross-encoder (BERT, ELECTRA, RoBERTa families).
+        backbone: Hugging Face id or folder of an encoder or cross-encoder (BERT, ELECTRA, RoBERTa families); or an
+            elastic checkpoint, `"default"` for the one that ships, whose training goes on with its exits and widths.
         data: a prepared folder (`elasticranker prepare`).
         output: folder of the run; the elastic checkpoint comes into its `checkpoint`.
         settings: what fixes the trajectory.
@@ -61,11 +62,16 @@ class ElasticTrainer(Loop):
         from transformers import AutoTokenizer
 
         settings = settings or TrainingSettings()
-        self.backbone, self.data = str(backbone), Path(data)
+        self.backbone, self.data = resolve(backbone), Path(data)
         self.sources = {"backbone": fingerprint(self.backbone), "data": digest(data)}
         super().__init__(output, settings, self.sources, **options)
         self.tokenizer = AutoTokenizer.from_pretrained(self.backbone)
-        encoder, self.config = from_hugging_face(self.backbone, keep_head=False)
+        self.start: Checkpoint | None = load(self.backbone) if is_elastic(self.backbone) else None
+        if self.start is not None:
+            check_widths(settings.widths, self.start.widths)
+            encoder, self.config = self.start.encoder, self.start.config
+        else:
+            encoder, self.config = from_hugging_face(self.backbone, keep_head=False)
         self.encoder: Encoder = choose_exits(encoder, settings.depths).to(self.device).train()
         check_length(encoder, settings.max_length)
         self.encoder.embeddings.token.requires_grad_(not settings.freeze_tokens)
@@ -96,7 +102,7 @@ class ElasticTrainer(Loop):
     def prepare_start(self) -> None:
         """Most important heads and neurons first, so that a narrow width keeps what matters."""
         settings = self.settings
-        if len(settings.widths) == 1 or not settings.importance_steps:
+        if self.start is not None or len(settings.widths) == 1 or not settings.importance_steps:
             return
         numbers = range(settings.steps, settings.steps + settings.importance_steps)
         samples = (self.sampler.step(number, whole=True) for number in numbers)
@@ -110,16 +116,22 @@ class ElasticTrainer(Loop):
         """Write the elastic checkpoint."""
         encoder = copy.deepcopy(self.encoder).cpu().eval()
         encoder.load_state_dict(weights)
+        queries = {name: counts["queries"] for name, counts in self.sampler.groups.counts().items()}
+        earlier = self.start.provenance if self.start is not None else {}
         story = provenance(
             self.settings,
             self.progress,
-            backbone=place_name(self.backbone),
+            backbone=earlier.get("backbone", place_name(self.backbone)),
             fingerprints=self.sources,
             teacher=read_info(self.data).get("teacher", ""),
-            sources={name: counts["queries"] for name, counts in self.sampler.groups.counts().items()},
+            sources=earlier.get("sources", {}) | queries,
             kept=kept,
         )
-        checkpoint = Checkpoint(encoder, self.tokenizer, self.config, self.settings.widths, None, story)
+        if self.start is not None:
+            told = ("training", "done", "date", "versions", "before")
+            story["before"] = {name: earlier[name] for name in told if name in earlier}
+        longest = self.start.max_length if self.start is not None else None
+        checkpoint = Checkpoint(encoder, self.tokenizer, self.config, self.settings.widths, None, story, longest)
         checkpoint.save(self.product, card=model_card(checkpoint))
 
 
@@ -134,8 +146,16 @@ def choose_exits(encoder: Encoder, depths: tuple[int, ...]) -> Encoder:
         raise ValueError(f"depths={depths}: the backbone has {layers} layers, so choose from 0 to {layers}")
     if depths:
         kept = sorted({*depths, layers})
+        if missing := [depth for depth in kept if str(depth) not in encoder.exits]:
+            raise ValueError(f"depths={depths}: the checkpoint to go on from has no exit after layers {missing}")
         encoder.exits = nn.ModuleDict({str(depth): encoder.exits[str(depth)] for depth in kept})
     return encoder
+
+
+def check_widths(widths: tuple[float, ...], trained: tuple[float, ...]) -> None:
+    """Raise a ValueError where `widths` aren't those that a checkpoint was trained with."""
+    if set(widths) != set(trained):
+        raise ValueError(f"widths={widths}: the checkpoint to go on from has {trained}; give those")
 
 
 def check_length(encoder: Encoder, max_length: int) -> None:

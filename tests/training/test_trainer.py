@@ -176,3 +176,23 @@ def test_what_cannot_be_trained_is_refused_before_it_begins(trainer, tmp_path):
         trainer("d", keep="first")
     with pytest.raises(ValueError, match=r"losses=.*give weights, not all 0, of some of kl"):
         settings(losses={"mse": 1.0})
+
+
+def test_training_goes_on_from_an_elastic_checkpoint(trainer, tmp_path):
+    first = load(trainer("first").train() / "checkpoint")
+    second = trainer("second", start=str(tmp_path / "first" / "checkpoint"))
+    before = {name: tensor.clone() for name, tensor in second.encoder.state_dict().items()}
+    assert all(torch.equal(before[name], tensor) for name, tensor in first.encoder.state_dict().items())
+    made = load(second.train() / "checkpoint")
+    assert not torch.equal(made.encoder.layer(0).qkv, first.encoder.layer(0).qkv)
+    assert made.provenance["backbone"] == first.provenance["backbone"]
+    assert made.provenance["before"]["done"] == first.provenance["done"]
+
+
+def test_other_widths_or_exits_than_the_checkpoint_has_are_refused(trainer, tmp_path):
+    trainer("first", changed={"depths": (2,)}).train()
+    start = str(tmp_path / "first" / "checkpoint")
+    with pytest.raises(ValueError, match=r"widths=\(1.0, 0.125\)"):
+        trainer("second", start=start, changed={"widths": (1.0, 0.125)})
+    with pytest.raises(ValueError, match=r"no exit after layers \[1\]"):
+        trainer("third", start=start, changed={"depths": (1, 2)})
