@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyterrier as pt
 
+from elasticranker.plan import strictly_falling
+
 HIGHEST = 1e38  # scores are kept within float32, which trec_eval uses, with room to shift a tier below another
 
 
@@ -85,18 +87,14 @@ def rescore_some(
 def strictly_decreasing(ranked: pd.DataFrame) -> pd.DataFrame:
     """A ranked frame whose scores fall from row to row within a query, even when they are read as float32.
 
-    Scores that already do are untouched; the others go down to the next float32 below the row above.
+    Frames whose scores already do are untouched.
     """
-    scores = ranked["score"].to_numpy(dtype=float, copy=True)
-    rounded = scores.astype(np.float32)
+    rounded = ranked["score"].to_numpy(dtype=np.float32)
     first = ranked["rank"].to_numpy() == 0
     if (first[1:] | (rounded[1:] < rounded[:-1])).all():
         return ranked
-    for row in range(1, len(scores)):
-        if not first[row] and rounded[row] >= rounded[row - 1]:
-            rounded[row] = np.nextafter(rounded[row - 1], np.float32(-np.inf))
-            scores[row] = rounded[row]
-    return ranked.assign(score=scores)
+    falling = [strictly_falling(scores.to_numpy(float)) for _, scores in ranked.groupby("qid", sort=False)["score"]]
+    return ranked.assign(score=np.concatenate(falling))
 
 
 def _ranked(frame: pd.DataFrame, key: npt.NDArray[np.float64]) -> pd.DataFrame:
