@@ -14,13 +14,15 @@ _HOMES = {
     "Budget": "elasticranker.budget",
     "ElasticRanker": "elasticranker.ranker",
     "EnergyRouter": "elasticranker.routing",
+    "RemoteRanker": "elasticranker.serving.remote",
 }
-__all__ = ["Budget", "ElasticRanker", "EnergyRouter", "__version__"]
+__all__ = ["Budget", "ElasticRanker", "EnergyRouter", "RemoteRanker", "__version__"]
 
 if TYPE_CHECKING:
     from elasticranker.budget import Budget
     from elasticranker.ranker import ElasticRanker
     from elasticranker.routing import EnergyRouter
+    from elasticranker.serving.remote import RemoteRanker
 
 
 def __getattr__(name: str) -> Any:

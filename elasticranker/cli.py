@@ -15,11 +15,13 @@ COMMANDS = (  # modules of elasticranker.commands, in the order of --help
     "rerank",
     "merge",
     "experiment",
+    "bench",
     "prepare",
     "train",
     "tune",
     "card",
     "export",
+    "serve",
     "info",
 )
 EXAMPLES = """examples:

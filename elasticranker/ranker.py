@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from elasticranker.model.checkpoint import Checkpoint
     from elasticranker.pairs import Pair
     from elasticranker.plan import Floats, Ranking
+    from elasticranker.speed import SpeedProfile
 
 CHUNK_PAIRS = 3_000  # pairs of the queries that run together: bounds the hidden states that are kept (some 300 MB)
 TIME_MARGIN = 0.9  # share of the time left after tokenisation that is planned for; the rest covers a slow moment
@@ -155,6 +156,11 @@ class ElasticRanker(pt.Transformer):
     def engine(self) -> Engine:
         """What scores pairs; for tools that need more than a ranking."""
         return self._loaded.engine
+
+    @property
+    def speed(self) -> SpeedProfile:
+        """How long so many FLOPs take here; measured when it is first asked for (a few seconds)."""
+        return self._loaded.speed
 
     @property
     def tuned_on(self) -> frozenset[str]:

@@ -1,0 +1,272 @@
+"""The HTTP server: text-embeddings-inference's `/rerank` and Cohere's and Jina's `/v1/rerank` over one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import uuid
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.security import HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+import elasticranker
+from elasticranker.budget import Budget
+from elasticranker.serving.forms import (
+    CohereAnswer,
+    CohereRequest,
+    ErrorAnswer,
+    Rank,
+    RerankRequest,
+    ranks,
+    results,
+)
+from elasticranker.serving.guard import Guard, Limits, error_answer
+from elasticranker.serving.metrics import Metrics, Observed
+from elasticranker.serving.schedule import ElasticSchedule, Overloaded
+from elasticranker.serving.scoring import Prepared, Scorer
+from elasticranker.serving.worker import Answer, Closed, ScoringFailed, Worker
+
+T = TypeVar("T")
+GONE = 499  # the client left before its answer; nobody sees this status but the metrics
+LEAST_SHARE = 1e-9  # of what a client may ask for: pays for nothing
+BUDGET_HEADER, SPEND_HEADER = "X-Elastic-Budget", "X-Elastic-Spend"
+_SPENT = {
+    BUDGET_HEADER: {"description": "The budget that the request was given.", "schema": {"type": "string"}},
+    SPEND_HEADER: {"description": "FLOPs that it cost.", "schema": {"type": "integer"}},
+}
+_RETRY = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "The body cannot be read."},
+    401: {"model": ErrorAnswer, "description": "The API key is missing or wrong."},
+    413: {"model": ErrorAnswer, "description": "Too much: the body, the number of texts, or a text's length."},
+    422: {"model": ErrorAnswer, "description": "Not of the form described here."},
+    429: {
+        "model": ErrorAnswer,
+        "description": "Overloaded: even the cheapest budget would be late.",
+        "headers": _RETRY,
+    },
+    500: {"model": ErrorAnswer, "description": "The model failed at this request."},
+    503: {"model": ErrorAnswer, "description": "The server is shutting down.", "headers": _RETRY},
+}
+
+
+def create_app(
+    scorer: Scorer,
+    schedule: ElasticSchedule,
+    *,
+    group_seconds: float | None = None,
+    limits: Limits | None = None,
+    api_key: str | None = None,
+) -> FastAPI:
+    """The ASGI app; its lifespan starts the model thread and, at the end, finishes what was accepted.
+
+    Example:
+        >>> scorer = RankerScorer(ElasticRanker())  # doctest: +SKIP
+        >>> app = create_app(scorer, ElasticSchedule(scorer.shares, scorer.profile, slo=0.2))  # doctest: +SKIP
+        >>> uvicorn.run(app)  # doctest: +SKIP
+
+    Args:
+        scorer: the model.
+        schedule: gives each request its budget.
+        group_seconds: see `Worker`.
+        limits: of a request.
+        api_key: that requests must carry; None: anyone may ask.
+
+    Returns:
+        The app. `app.state.worker` is its `Worker` while it runs; set `app.state.worker.closing` to have new requests
+        refused with 503.
+    """
+    limits = limits or Limits()
+    app = FastAPI(
+        title="ElasticRanker",
+        version=elasticranker.__version__,
+        description="Reranks texts for a query. What a request may cost follows the load.",
+        lifespan=_lifespan,
+        # For the documents alone: `Guard` checks the key, before a body is read.
+        dependencies=[] if api_key is None else [Depends(HTTPBearer(auto_error=False))],
+    )
+    app.state.worker = Worker(scorer, schedule, group_seconds=group_seconds)
+    metrics = Metrics(schedule)
+    _add_reranking(app, scorer, limits, metrics)
+    _add_information(app, scorer, schedule, limits, metrics)
+    app.add_middleware(Guard, max_body=limits.body, api_key=api_key, closing=lambda: app.state.worker.closing)
+    app.add_middleware(Observed, metrics=metrics)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(StarletteHTTPException, _refused)
+    app.add_exception_handler(Exception, _failed)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with app.state.worker:
+        yield
+
+
+def _add_reranking(app: FastAPI, scorer: Scorer, limits: Limits, metrics: Metrics) -> None:
+    model = scorer.describe()["model_id"]
+
+    async def rank(http: Request, request: RerankRequest | CohereRequest, cut: bool) -> tuple[Prepared, Answer] | None:
+        """Rank a request's texts; None where its client left meanwhile."""
+        arrived = scorer.clock()
+        texts = request.candidates
+        _check_size(request.query, texts, limits)
+        worker: Worker = app.state.worker
+
+        async def work() -> tuple[Prepared, Answer]:
+            prepared = await worker.prepare(request.query, texts)
+            if prepared.cut and not cut:
+                raise HTTPException(
+                    413, f"{prepared.cut} texts are too long for the model: shorten them, or send truncate=true"
+                )
+            ceiling, deadline = 1.0, None
+            if request.budget is not None:
+                ceiling, deadline = _wanted(Budget(request.budget), prepared.cost, scorer, arrived)
+            answer = await worker.rank(prepared, scores=request.scores, ceiling=ceiling, deadline=deadline)
+            metrics.answered(prepared, answer)
+            return prepared, answer
+
+        try:
+            outcome = await _unless_gone(http, work())
+        except Overloaded as error:
+            metrics.rejects.inc()
+            raise HTTPException(429, str(error), {"Retry-After": str(max(1, math.ceil(error.retry_after)))}) from error
+        except ScoringFailed as error:
+            raise HTTPException(500, str(error)) from error
+        except Closed as error:
+            raise HTTPException(503, str(error), {"Retry-After": "1"}) from error
+        if outcome is None:
+            metrics.gone.inc()
+        return outcome
+
+    async def rerank(http: Request, request: RerankRequest) -> Response:
+        """Rank texts for a query: text-embeddings-inference's form. Best first."""
+        outcome = await rank(http, request, cut=request.truncate is not False)
+        if outcome is None:
+            return Response(status_code=GONE)
+        _, answer = outcome
+        return JSONResponse(ranks(request, answer.scored), headers=_spent(answer))
+
+    async def rerank_cohere(http: Request, request: CohereRequest) -> Response:
+        """Rank documents for a query: the form of Cohere and Jina. Best first."""
+        outcome = await rank(http, request, cut=True)
+        if outcome is None:
+            return Response(status_code=GONE)
+        prepared, answer = outcome
+        body = {
+            "id": str(uuid.uuid4()),
+            "model": request.model or model,
+            "results": results(request, answer.scored),
+            "usage": {"total_tokens": prepared.tokens},
+            "meta": {"api_version": {"version": "1"}, "billed_units": {"search_units": 1}},
+        }
+        return JSONResponse(body, headers=_spent(answer))
+
+    done: dict[int | str, dict[str, Any]] = {200: {"headers": _SPENT}, **_ERRORS}
+    app.post("/rerank", response_model=list[Rank], responses=done)(rerank)
+    app.post("/v1/rerank", response_model=CohereAnswer, responses=done)(rerank_cohere)
+    app.post("/v2/rerank", response_model=CohereAnswer, responses=done)(rerank_cohere)
+
+
+def _add_information(app: FastAPI, scorer: Scorer, schedule: ElasticSchedule, limits: Limits, metrics: Metrics) -> None:
+    open_errors: dict[int | str, dict[str, Any]] = {503: _ERRORS[503]}
+    errors = {401: _ERRORS[401], **open_errors}
+
+    @app.get("/health", response_model=dict[str, str], responses=open_errors)
+    async def health() -> Response:
+        """200 while requests are taken. Needs no key."""
+        if app.state.worker.closing:
+            return error_answer(503, "the server is shutting down", {"Retry-After": "1"})
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/info", responses=errors)
+    async def info() -> dict[str, Any]:
+        """The model, its ladder of budgets, the latency objective and the limits."""
+        described = scorer.describe()
+        return {
+            **{name: value for name, value in described.items() if name != "rungs"},
+            "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
+            "max_client_batch_size": limits.texts,
+            "auto_truncate": True,
+            "version": elasticranker.__version__,
+            "elastic": {
+                "slo_seconds": schedule.slo,
+                "static": schedule.static,
+                "shares": list(schedule.shares),
+                "rungs": described.get("rungs", []),
+                "max_body": limits.body,
+                "max_text_length": limits.text_length,
+            },
+        }
+
+    @app.get("/metrics", response_class=PlainTextResponse, responses=errors)
+    async def show_metrics() -> Response:
+        """Counters and gauges for Prometheus."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _check_size(query: str, texts: Any, limits: Limits) -> None:
+    if len(texts) > limits.texts:
+        raise HTTPException(413, f"{len(texts)} texts: this server takes at most {limits.texts} in a request")
+    longest = max(len(query), *map(len, texts))
+    if longest > limits.text_length:
+        raise HTTPException(
+            413, f"a text of {longest} characters: this server takes at most {limits.text_length} characters a text"
+        )
+
+
+def _wanted(budget: Budget, cost: int, scorer: Scorer, arrived: float) -> tuple[float, float | None]:
+    """The largest share that a client wants spent, and the scorer's time when its ranking has to be done."""
+    if budget.kind == "share":
+        return budget.value, None
+    flops = budget.value if budget.kind == "flops" else scorer.flops_in(budget.value)
+    share = min(1.0, max(flops / cost, LEAST_SHARE))
+    return share, None if budget.kind == "flops" else arrived + budget.value
+
+
+async def _unless_gone(http: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """The outcome of `work`; where the client disconnects first, `work` is cancelled and None is the outcome."""
+    task = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(http))
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        leaving.cancel()
+        task.cancel()
+        await asyncio.wait({task, leaving})
+
+
+async def _disconnected(http: Request) -> None:
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _spent(answer: Answer) -> dict[str, str]:
+    return {BUDGET_HEADER: f"{100 * answer.ticket.share:.4g}%", SPEND_HEADER: str(answer.scored.spend)}
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    """What is wrong with a body: where and why, without quoting it."""
+    wrong = error.errors()[:3] if isinstance(error, RequestValidationError) else []
+    if any(one["loc"] == ("body",) and one["type"] != "value_error" for one in wrong):
+        return error_answer(422, "send a JSON object, with the header Content-Type: application/json")
+    return error_answer(422, "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong))
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if not isinstance(error, StarletteHTTPException):
+        return error_answer(500, str(error))
+    return error_answer(error.status_code, str(error.detail), error.headers)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}")

@@ -1,0 +1,176 @@
+"""`RemoteRanker`, the PyTerrier transformer whose model runs in a server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+
+from elasticranker.budget import Budget
+from elasticranker.plan import strictly_falling
+from elasticranker.routing.rescoring import in_incoming_order
+from elasticranker.serving.client import RerankClient, Secret
+
+if TYPE_CHECKING:
+    import requests
+
+
+class RemoteRanker(pt.Transformer):
+    """Reranks candidates with a server: `elasticranker serve`, or text-embeddings-inference's own.
+
+    Choose it over `ElasticRanker` where several processes or machines share one model, or where the load should set
+    the budget. A query is one request to a server of ours, with the incoming scores; other servers get a query's texts
+    in as many requests as their `/info` asks for. When the server is overloaded (429, 503) requests are sent again
+    after the time that it names.
+
+    Input columns: `qid`, `query`, `docno`, the text field, and `score` and `rank` where there are. Output: the same
+    rows and columns, `score` (the server's raw scores) without ties, `rank` from 0.
+
+    Example:
+        >>> bm25 >> dataset.text_loader() >> RemoteRanker("http://localhost:8080")  # doctest: +SKIP
+
+    Args:
+        url: of the server.
+        text_field: column with the documents' texts.
+        budget: what a query may cost at most, see `Budget`; None leaves it to the server. Only servers of ours know it.
+        concurrency: requests in flight.
+        timeout: seconds to wait for an answer.
+        retries: how often a request is sent again before it is given up.
+        api_key: by default the environment's `ELASTICRANKER_API_KEY`, if it is set.
+        verbose: show a progress bar over requests.
+        session: `requests.Session` that requests go through; by default one of its own.
+        sleep: waits before a retry.
+
+    Raises:
+        ValueError: an argument that makes no sense; in `transform`, what the server refuses.
+        ConnectionError: in `transform`, the server doesn't answer, or is overloaded after all retries.
+    """
+
+    schematic: ClassVar = {"label": "RemoteRanker", "help_url": None}
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        text_field: str = "text",
+        budget: str | Budget | None = None,
+        concurrency: int = 4,
+        timeout: float = 60.0,
+        retries: int = 5,
+        api_key: str | Secret | None = None,
+        verbose: bool = False,
+        session: requests.Session | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency={concurrency!r}: give a whole number above 0")
+        self.client = RerankClient(url, timeout=timeout, retries=retries, api_key=api_key, session=session, sleep=sleep)
+        self.url = self.client.url
+        self.text_field = text_field
+        self.budget = None if budget is None else Budget(budget)
+        self.concurrency = concurrency
+        self.timeout = timeout
+        self.retries = retries
+        self._api_key = None if api_key is None else Secret(api_key)
+        self.verbose = verbose
+        self._session = session
+        self._sleep = sleep
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """What the server says of itself; asked for once."""
+        return self.client.info()
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Rerank the candidates of every query.
+
+        Args:
+            inp: a result frame with query and text.
+
+        Returns:
+            The same rows, reranked.
+        """
+        pt.validate.columns(inp, includes=["qid", "query", "docno", self.text_field], context=self)
+        if not len(inp):
+            return inp.assign(score=pd.Series(dtype="float64"), rank=pd.Series(dtype="int64"))
+        ordered = in_incoming_order(inp)
+        self._check_texts(ordered)
+        requests = list(self._requests(ordered))
+        scores = np.empty(len(ordered))
+        with (
+            ThreadPoolExecutor(min(self.concurrency, len(requests))) as threads,
+            pt.tqdm(total=len(requests), desc="RemoteRanker", unit="request", disable=not self.verbose) as bar,
+        ):
+            try:
+                for rows, found in zip(
+                    requests, threads.map(self._ask, (ordered.iloc[r] for r in requests)), strict=True
+                ):
+                    scores[rows] = found
+                    bar.update()
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+        return _ranked(ordered, scores)
+
+    def _requests(self, frame: pd.DataFrame) -> Iterator[slice]:
+        """Rows of a ranked frame that go into one request each."""
+        most = len(frame) if "elastic" in self.info else int(self.info.get("max_client_batch_size") or len(frame))
+        for rows in frame.groupby("qid", sort=False).indices.values():
+            first, end = int(rows[0]), int(rows[-1]) + 1
+            for start in range(first, end, most):
+                yield slice(start, min(start + most, end))
+
+    def _ask(self, frame: pd.DataFrame) -> list[float]:
+        scores = None
+        if "elastic" in self.info and "score" in frame.columns:
+            incoming = pd.to_numeric(frame["score"], errors="coerce").to_numpy(dtype=float)
+            scores = incoming.tolist() if np.isfinite(incoming).all() else None
+        return self.client.rerank(
+            frame["query"].iloc[0],
+            frame[self.text_field].tolist(),
+            scores=scores,
+            budget=None if self.budget is None else str(self.budget),
+        )
+
+    def _check_texts(self, frame: pd.DataFrame) -> None:
+        for column in ("query", self.text_field):
+            wrong = ~frame[column].map(lambda value: isinstance(value, str)).to_numpy(dtype=bool)
+            if wrong.any():
+                row = frame[wrong].iloc[0]
+                raise ValueError(
+                    f"{int(wrong.sum())} rows have no {column!r}, the first: docno {row['docno']!r} of query "
+                    f"{row['qid']!r} has {row[column]!r}; every document needs a text (an empty one is fine)"
+                )
+
+    def _key(self) -> tuple[Any, ...]:
+        return (self.url, self.text_field, self.budget)
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, RemoteRanker) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return (
+            f"RemoteRanker({self.url!r})"
+            if self.budget is None
+            else f"RemoteRanker({self.url!r}, budget={str(self.budget)!r})"
+        )
+
+
+def _ranked(frame: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
+    """A ranked frame in the order of new scores, ties broken by incoming rank."""
+    parts = []
+    for indices in frame.groupby("qid", sort=False).indices.values():
+        rows = np.asarray(indices)
+        order = rows[np.argsort(-scores[rows], kind="stable")]
+        falling = strictly_falling(scores[order])
+        parts.append(frame.iloc[order].assign(score=falling, rank=np.arange(len(order))))
+    return pd.concat(parts, ignore_index=True)

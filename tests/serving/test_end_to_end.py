@@ -1,0 +1,141 @@
+"""The real thing: `elasticranker serve` in a process of its own, on a free loopback port."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import requests
+
+from elasticranker.serving.client import RerankClient
+from tests.backbones import WORDS
+from tests.test_cost import elastic
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 180.0  # seconds until a test that hangs fails
+RANDOM = Random(0)
+BODY = {"query": "how do i copy a folder", "texts": [" ".join(RANDOM.choices(WORDS, k=30)) for _ in range(400)]}
+
+
+class Served:
+    """A running server; `lines` are what it wrote to standard error."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process, self.lines = process, []
+        self.url = ""
+        for line in process.stderr or ():
+            self.lines.append(line)
+            if line.startswith("serving on "):
+                self.url = line.removeprefix("serving on ").strip()
+                break
+
+    def end(self) -> tuple[int, str]:
+        """Exit status, and all that it wrote, once it has ended."""
+        _, rest = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, "".join(self.lines) + rest
+
+
+@contextmanager
+def serve(*arguments: str, **environment: str) -> Iterator[Served]:
+    settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment}
+    command = [sys.executable, "-m", "elasticranker", "serve", "--port", "0", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stderr=subprocess.PIPE, text=True)
+    watchdog = threading.Timer(PATIENCE, process.kill)
+    watchdog.start()
+    try:
+        served = Served(process)
+        if not served.url:
+            raise RuntimeError("".join(served.lines))
+        yield served
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(elastic(tmp_path_factory.mktemp("source")).save(tmp_path_factory.mktemp("elastic")))
+
+
+def leave_in_the_middle(url: str) -> None:
+    """Send a whole request, and hang up before its answer."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    content = json.dumps(BODY).encode()
+    head = (
+        f"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+        connection.sendall(head.encode() + content)
+
+
+def outcome(url: str) -> Any:
+    """The status that a request ends with, or the error."""
+    try:
+        answer = requests.post(f"{url}/rerank", json=BODY, timeout=PATIENCE)
+    except requests.ConnectionError as error:
+        return error
+    return answer.status_code if len(answer.json()) == len(BODY["texts"]) else answer.text
+
+
+def answers(url: str) -> int:
+    """How many requests the server has ranked."""
+    text = requests.get(f"{url}/metrics", timeout=PATIENCE).text
+    return int(
+        sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("elasticranker_rung_total"))
+    )
+
+
+def test_a_server_answers_survives_its_clients_and_ends_well(checkpoint: str) -> None:
+    with serve("--model", checkpoint, "--slo", "60 s", ELASTICRANKER_API_KEY="") as server:
+        assert requests.get(f"{server.url}/health", timeout=PATIENCE).json() == {"status": "ok"}
+        scores = RerankClient(server.url).rerank("how do i copy a folder", ["river bank", "copy folder"], budget="full")
+        assert scores[0] != scores[1]
+
+        for body in (b"", b"{", b"[" * 10_000, b'{"query": 1, "texts": ["a"]}', os.urandom(300)):
+            answer = requests.post(
+                f"{server.url}/rerank", data=body, headers={"Content-Type": "application/json"}, timeout=PATIENCE
+            )
+            assert answer.status_code in (400, 422)
+        for _ in range(3):
+            leave_in_the_middle(server.url)
+        assert outcome(server.url) == 200
+        before = answers(server.url)
+
+        clients = 12
+        with ThreadPoolExecutor(clients) as threads:
+            running = [threads.submit(outcome, server.url) for _ in range(clients)]
+            running[0].result(PATIENCE)  # some are done, others wait or run
+            server.process.send_signal(signal.SIGTERM)
+            outcomes = [one.result(PATIENCE) for one in running]
+        status, written = server.end()
+    assert status == 0, written
+    (line,) = [line for line in written.splitlines() if line.startswith("answered ")]
+    answered, accepted, left = [int(word) for word in [*line.split(), "0"] if word.isdecimal()][:3]
+    # All that was accepted was answered, and its client has the answer; the others came too late to be accepted.
+    assert answered == accepted - left
+    assert outcomes.count(200) == answered - before >= 1
+    assert all(isinstance(one, requests.ConnectionError) for one in outcomes if one not in (200, 503))
+    assert "Traceback" not in written
+
+
+def test_a_port_in_use_is_found_out_before_the_model_is_loaded(checkpoint: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "elasticranker", "serve", "--port", number, "--model", checkpoint]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{number} (Address already in use)" in done.stderr
+    assert "loading" not in done.stderr
