@@ -1,0 +1,1 @@
+"""The elastic schedule under load: a simulation, and the real server on loopback."""
