@@ -48,9 +48,15 @@ def measure_importance(
             padding = padding_mask(batch.lengths, hidden.shape[1], dtype)
             read = {0: encoder.read(hidden, 0, batch.segments)} if 0 in encoder.depths else {}
             for index, layer in enumerate(weights):
-                gates = {"head_gate": head_gates[index], "neuron_gate": neuron_gates[index]}
-                group = Group(hidden.shape[0], hidden.shape[1], padding)
-                hidden = run_layer(hidden.flatten(0, 1), layer, [group], encoder.shape, **gates).view_as(hidden)
+                after = run_layer(
+                    hidden.flatten(0, 1),
+                    layer,
+                    [Group(hidden.shape[0], hidden.shape[1], padding)],
+                    encoder.shape,
+                    head_gate=head_gates[index],
+                    neuron_gate=neuron_gates[index],
+                )
+                hidden = after.view_as(hidden)
                 if index + 1 in encoder.depths:
                     read[index + 1] = encoder.read(hidden, index + 1, batch.segments)
             scores.append(read)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from elasticranker.engine import Engine
     from elasticranker.ladder import Ladder
+    from elasticranker.model.encoder import LayerWeights
     from elasticranker.speed import SpeedProfile
 
 LONGEST = 512  # tokens of a pair, where the backbone allows it
@@ -75,6 +76,19 @@ class Loaded:
 
     def __reduce__(self) -> tuple[type[Loaded], tuple[Settings]]:
         return Loaded, (self.settings,)
+
+    @classmethod
+    def of(cls, settings: Settings, checkpoint: Checkpoint, weights: dict[float, list[LayerWeights]]) -> Loaded:
+        """One over tensors that exist already, by width: for a process that shares the weights of another."""
+        loaded = cls(settings)
+        loaded.__dict__["checkpoint"] = checkpoint
+        loaded.engine._weights.update(weights)
+        return loaded
+
+    @property
+    def widths(self) -> list[float]:
+        """Every width that the plans use, ascending; the full one is always among them."""
+        return sorted({1.0} | {stage.subnet.width for rung in self.ladder.rungs for stage in rung.plan.stages})
 
     @cached_property
     def checkpoint(self) -> Checkpoint:

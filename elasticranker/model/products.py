@@ -9,7 +9,7 @@ the gradient and ONNX understand.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -55,8 +55,8 @@ def written_out(activation: str) -> Products:
 
 def choose(activation: str, dtype: torch.dtype, device: torch.device) -> Products:
     """The fastest products for scoring: oneDNN's fused kernels where this PyTorch and processor have them."""
-    kernels = getattr(torch.ops, "mkldnn", None)
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available() or activation not in _FUSED:
+    kernels: Any = torch.ops.mkldnn
+    if device.type != "cpu" or activation not in _FUSED or not torch.backends.mkldnn.is_available():
         return written_out(activation)
     if not hasattr(kernels, "_linear_pointwise"):
         return written_out(activation)
