@@ -58,7 +58,7 @@ class Ticket:
 
 
 class ElasticSchedule:
-    """Gives each request the largest budget that is predicted to finish in time, and keeps what it promised.
+    """Gives each request a budget that follows the load, and keeps what it promised.
 
     One schedule is one queue before one model, first come first served. A request gets a rung with which it is
     predicted to be answered within `headroom * slo`: what is left of the running requests, all that wait, and its own
