@@ -127,7 +127,7 @@ class Engine:
         self.encoder, self.pairs, self.cost = encoder, pairs, cost
         self.dtype, self.device, self.batch_size, self.clock = dtype, device, batch_size, clock
         self.full = SubNet(encoder.shape.layers)
-        self._products = choose(encoder.shape.activation, dtype, device)
+        self._products = choose(encoder.shape.activation, dtype, device, most=batch_size)
         self._weights: dict[float, list[LayerWeights]] = {}
 
     def costs(self, pairs: Sequence[Pair]) -> Candidates:

@@ -120,9 +120,8 @@ def run_layer(
         `[N, H]` hidden states after the layer.
     """
     products = products or written_out(shape.activation)
-    size = hidden.shape[-1]
     heads = weights.out.shape[1] // shape.head_size
-    qkv = products.plain(hidden, weights.qkv, weights.qkv_bias)  # [N, 3hd]
+    qkv = _join([products.plain(rows, weights.qkv, weights.qkv_bias) for rows in products.cut(hidden)])  # [N, 3hd]
     parts = qkv.split([group.size * group.tokens for group in groups])
     outputs = []
     for part, group in zip(parts, groups, strict=True):
@@ -132,14 +131,20 @@ def run_layer(
         if head_gate is not None:
             mixed = mixed * head_gate[:, None, None]
         outputs.append(mixed.transpose(1, 2).reshape(-1, heads * shape.head_size))
-    mixed = outputs[0] if len(outputs) == 1 else torch.cat(outputs)  # [N, hd]
-    hidden = products.added(mixed, weights.out, weights.out_bias, hidden)
-    hidden = F.layer_norm(hidden, (size,), weights.norm1, weights.norm1_bias, shape.epsilon)
-    inner = products.activated(hidden, weights.up, weights.up_bias)  # [N, f]
-    if neuron_gate is not None:
-        inner = inner * neuron_gate
-    hidden = products.added(inner, weights.down, weights.down_bias, hidden)
-    return F.layer_norm(hidden, (size,), weights.norm2, weights.norm2_bias, shape.epsilon)
+    after = []
+    for mixed, rows in zip(products.cut(_join(outputs)), products.cut(hidden), strict=True):  # [n, hd], [n, H]
+        rows = products.added(mixed, weights.out, weights.out_bias, rows)
+        rows = F.layer_norm(rows, (shape.hidden,), weights.norm1, weights.norm1_bias, shape.epsilon)
+        inner = products.activated(rows, weights.up, weights.up_bias)  # [n, f]
+        if neuron_gate is not None:
+            inner = inner * neuron_gate
+        rows = products.added(inner, weights.down, weights.down_bias, rows)
+        after.append(F.layer_norm(rows, (shape.hidden,), weights.norm2, weights.norm2_bias, shape.epsilon))
+    return _join(after)
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class Layer(nn.Module):

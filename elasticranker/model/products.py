@@ -8,7 +8,7 @@ the gradient and ONNX understand.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -29,15 +29,21 @@ _FUSED = {  # oneDNN's names: function, algorithm
 }
 
 
+BLOCK, PART = 1024, 128  # rows
+FULL = 0.9  # of the most rows: a batch that the next pair didn't fit into
+
+
 class Products(NamedTuple):
     """How a layer multiplies `[N, K]` by `[M, K]` weights.
 
     Attributes:
+        cut: `[N, K]` to the blocks of rows to multiply at a time.
         plain: `(x, weight, bias)` to `[N, M]`.
         activated: `(x, weight, bias)` to `[N, M]`, the layer's activation applied.
         added: `(x, weight, bias, residual)` to `[N, M]`, `residual` added.
     """
 
+    cut: Callable[[Tensor], Sequence[Tensor]]
     plain: Callable[[Tensor, Tensor, Tensor], Tensor]
     activated: Callable[[Tensor, Tensor, Tensor], Tensor]
     added: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -47,14 +53,22 @@ def written_out(activation: str) -> Products:
     """Products that every device runs and every tool can trace."""
     act = ACTIVATIONS[activation]
     return Products(
+        lambda x: [x],
         F.linear,
         lambda x, weight, bias: act(F.linear(x, weight, bias)),
         lambda x, weight, bias, residual: residual + F.linear(x, weight, bias),
     )
 
 
-def choose(activation: str, dtype: torch.dtype, device: torch.device) -> Products:
-    """The fastest products for scoring: oneDNN's fused kernels where this PyTorch and processor have them."""
+def choose(activation: str, dtype: torch.dtype, device: torch.device, *, most: int) -> Products:
+    """The fastest products for scoring: oneDNN's fused kernels where this PyTorch and processor have them.
+
+    Args:
+        activation: of the layers, by its name in Hugging Face's configuration.
+        dtype: of weights and activations.
+        device: where to run.
+        most: rows that a batch is filled up to.
+    """
     kernels: Any = torch.ops.mkldnn
     if device.type != "cpu" or activation not in _FUSED or not torch.backends.mkldnn.is_available():
         return written_out(activation)
@@ -65,7 +79,26 @@ def choose(activation: str, dtype: torch.dtype, device: torch.device) -> Product
     name, algorithm = _FUSED[activation]
     fused = kernels._linear_pointwise
     return Products(
+        lambda x: x.split(few_shapes(len(x), most=most)),
         lambda x, weight, bias: fused(x, weight, bias, "none", [], ""),
         lambda x, weight, bias: fused(x, weight, bias, name, [], algorithm),
         lambda x, weight, bias, residual: fused.binary(x, residual, weight, bias, "add"),
     )
+
+
+def few_shapes(rows: int, *, most: int) -> list[int]:
+    """`rows` as a sum of few different numbers: whole blocks, a multiple of `PART`, and what is left.
+
+    oneDNN makes and keeps code for every shape that it meets: some 5 ms and a megabyte each. Batches that were filled
+    up to `most` rows have few sizes. The others, the last ones of a stage, have hundreds; their blocks have about
+    thirty, which are met once and for all.
+
+    Example:
+        >>> few_shapes(2 * 1024 + 300, most=4096)
+        [1024, 1024, 256, 44]
+    """
+    if rows > FULL * most:
+        return [rows]
+    whole, left = divmod(rows, BLOCK)
+    part = left - left % PART
+    return [BLOCK] * whole + [size for size in (part, left - part) if size]
