@@ -1,6 +1,6 @@
 """Join the shards of a rerank into its output.
 
-Checks that every query is there. Nothing is scored.
+Checks that every query is there. Nothing is scored. `elasticranker rerank --help` shows an array job.
 """
 
 from __future__ import annotations

@@ -1,18 +1,22 @@
 """Rerank a run file into another, so that it can be killed at any moment and started again.
 
 The run is cut into parts of whole queries, about `PAIRS_PER_PART` candidates each. A finished part is never scored
-again. Since a pair's score depends on the pair alone, the output is the same, byte for byte, however often it was
-interrupted. (A time budget is the exception: what it affords depends on the machine and the moment.)
+again. A part is always one call of the ranker, so the output is the same, byte for byte, however often it was
+interrupted and whoever scored its parts (`elasticranker.runs.scoring`). Two things can change it: another kind of
+processor or number of threads a process, which matrix libraries are free to answer by other last digits; and a time
+budget, since what it affords depends on the moment.
 """
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elasticranker.files import read_json, sha256, sha256_file
-from elasticranker.runs import format_run, read_run
-from elasticranker.runs.inputs import refuse_missing_documents, with_queries, with_texts
+from elasticranker.runs import read_run
+from elasticranker.runs.inputs import refuse_missing_documents, with_queries
+from elasticranker.runs.scoring import Piece, Scorer, Scoring, computed_in, here
 from elasticranker.runs.workfolder import WorkFolder
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ class RerankJob:
         output: Run file to write, gzip by suffix.
         skip_missing: Leave out candidates that the corpus lacks, instead of refusing the run.
         tag: Last field of every line written. Defaults to the ranker's name and budget.
+        pairs_per_part: Candidates of a part, at least; `PAIRS_PER_PART` by default.
 
     Raises:
         ValueError, KeyError, OSError: The run is malformed or empty, or has queries that the collection lacks.
@@ -48,11 +53,14 @@ class RerankJob:
         *,
         skip_missing: bool = False,
         tag: str | None = None,
+        pairs_per_part: int | None = None,
     ) -> None:
         self.collection, self.ranker, self.skip_missing = collection, ranker, skip_missing
-        self.tag = tag or f"ElasticRanker-{str(ranker.budget).replace(' ', '')}"
+        self.pairs_per_part = pairs_per_part or PAIRS_PER_PART
+        tag = tag or f"ElasticRanker-{str(ranker.budget).replace(' ', '')}"
+        self.scorer = Scorer(ranker, collection, tag, computed_in(ranker))
         self.candidates = with_queries(read_run(run), collection)
-        self.parts = _cut(self.candidates)
+        self.parts = _cut(self.candidates, self.pairs_per_part)
         self.folder = WorkFolder(output)
         self.identity = self._identity(run)
 
@@ -65,9 +73,9 @@ class RerankJob:
             "run file (sha256)": sha256_file(run),
             "collection fingerprint": self.collection.fingerprint(),
             "queries (sha256)": sha256(*queries["qid"], *queries["query"]),
-            "pairs per part": PAIRS_PER_PART,
+            "pairs per part": self.pairs_per_part,
             "skip_missing": self.skip_missing,
-            "tag": self.tag,
+            "tag": self.scorer.tag,
             **scoring_settings(self.ranker),
         }
 
@@ -77,45 +85,28 @@ class RerankJob:
             docnos = self.candidates["docno"].to_numpy()
             refuse_missing_documents((docno for part in pending for docno in docnos[self.parts[part]]), self.collection)
 
-    def rerank(self, part: int) -> pd.DataFrame:
-        """Rerank the queries of one part.
+    def piece(self, part: int) -> Piece:
+        """One part, to be scored."""
+        return Piece(part, self.candidates.iloc[self.parts[part]])
 
-        Raises:
-            ValueError: The ranker changed the number of candidates.
-        """
-        frame = with_texts(self.candidates.iloc[self.parts[part]], self.collection, field=self.ranker.text_field)
-        ranked = self.ranker.transform(frame)
-        if len(ranked) != len(frame):
-            raise ValueError(
-                f"{self.ranker!r} made {len(ranked)} candidates of {len(frame)}: a reranker must keep them all"
-            )
-        return ranked
-
-    def write(self, part: int, ranked: pd.DataFrame) -> None:
-        """Write one finished part.
-
-        Raises:
-            OSError: The disk is full, or the work folder cannot be written. Finished parts stay usable.
-        """
-        self.folder.write(part, format_run(ranked, self.tag))
+    def size(self, part: int) -> int:
+        """Candidates of one part."""
+        return self.parts[part].stop - self.parts[part].start
 
 
 def scoring_settings(ranker: ElasticRanker) -> dict[str, Any]:
     """What of a ranker's settings changes its scores, beside checkpoint and budget; "auto" as what it is here."""
-    from elasticranker.model.loaded import choose_device, choose_dtype
-
-    dtype = str(choose_dtype(ranker.dtype, choose_device(ranker.device))).removeprefix("torch.")
     names = ("text_field", "max_length", "max_query_length", "depth")
-    return {"dtype": dtype, **{name: getattr(ranker, name) for name in names}}
+    return {"dtype": computed_in(ranker), **{name: getattr(ranker, name) for name in names}}
 
 
-def _cut(candidates: pd.DataFrame) -> list[slice]:
-    """Row ranges of whole queries in the order of the run, each ended as soon as it has `PAIRS_PER_PART` rows."""
+def _cut(candidates: pd.DataFrame, pairs: int) -> list[slice]:
+    """Row ranges of whole queries in the order of the run, each ended as soon as it has `pairs` rows."""
     parts: list[slice] = []
     start = end = 0
     for size in candidates.groupby("qid", sort=False).size():
         end += int(size)
-        if end - start >= PAIRS_PER_PART:
+        if end - start >= pairs:
             parts.append(slice(start, end))
             start = end
     if end > start:
@@ -132,6 +123,8 @@ def rerank_run(
     skip_missing: bool = False,
     tag: str | None = None,
     shard: tuple[int, int] = (1, 1),
+    pairs_per_part: int | None = None,
+    scoring: Scoring = here,
     progress: bool = True,
 ) -> Path:
     """Rerank a run file into another; after a crash or a kill, the same call goes on where it was.
@@ -146,6 +139,10 @@ def rerank_run(
         tag: Last field of every line written. Defaults to the ranker's name and budget.
         shard: (i, N) reranks only the i-th (from 1) of N pieces, for N processes or machines that share the folder;
             `merge` then writes the output.
+        pairs_per_part: Candidates of a part, at least: what is scored in one call, and what a kill can cost. Raise it
+            for GPUs, which want large batches. `PAIRS_PER_PART` by default.
+        scoring: Who scores the parts: `here`, or `score_in_processes` or `score_on_ray` with their settings. It may
+            change when a job goes on.
         progress: Whether to show a bar on standard error.
 
     Returns:
@@ -154,7 +151,7 @@ def rerank_run(
     Raises:
         ValueError: The run is malformed or empty, a text is missing, or the output belongs to another job.
         KeyError: Queries or documents are missing from the collection.
-        OSError: The output cannot be written, or another process is writing it.
+        OSError: The output cannot be written, another process is writing it, or the processes that score keep dying.
 
     Example:
         >>> rerank_run("bm25.trec", open_collection("trec-dl-2019"), ElasticRanker(budget="25%"), "out.trec.gz")
@@ -163,7 +160,7 @@ def rerank_run(
 
     if not 1 <= shard[0] <= shard[1]:
         raise ValueError(f"shard {shard[0]}/{shard[1]} does not exist: give i/N with i from 1 to N")
-    job = RerankJob(run, collection, ranker, output, skip_missing=skip_missing, tag=tag)
+    job = RerankJob(run, collection, ranker, output, skip_missing=skip_missing, tag=tag, pairs_per_part=pairs_per_part)
     folder = job.folder
     with folder.locked(shard):
         if folder.finished(job.identity):
@@ -172,16 +169,50 @@ def rerank_run(
         folder.claim(job.identity, parts=len(job.parts))
         pending = folder.pending(shard)
         job.check_documents(pending)
-        sizes = [part.stop - part.start for part in job.parts]
+        sizes = [job.size(part) for part in range(len(job.parts))]
         total = sum(sizes[shard[0] - 1 :: shard[1]])
         done = total - sum(sizes[part] for part in pending)
-        with tqdm(total=total, initial=done, unit=" pairs", disable=not progress) as bar:
-            for part in pending:
-                job.write(part, job.rerank(part))
-                bar.update(sizes[part])
+        with (
+            tqdm(total=total, initial=done, unit=" pairs", disable=not progress) as bar,
+            closing(scoring(job.scorer, [job.piece(part) for part in pending])) as finished,
+        ):
+            for scored in finished:
+                folder.write(scored.number, [scored.lines])
+                bar.update(sizes[scored.number])
         if shard[1] == 1:
             folder.assemble()
     return folder.output
+
+
+def split_run(
+    run: str | Path,
+    collection: Collection,
+    ranker: ElasticRanker,
+    output: str | Path,
+    *,
+    skip_missing: bool = False,
+    tag: str | None = None,
+    pairs_per_part: int | None = None,
+) -> int:
+    """Prepare a job for many machines: check all that can be checked and write the manifest, but score nothing.
+
+    Not needed before shards, but it finds an error once instead of on every machine, and makes what they share (such as
+    the store of documents). The arguments are those of `rerank_run`, and so are the errors.
+
+    Returns:
+        The number of parts: more shards than that have nothing to do.
+
+    Example:
+        >>> split_run("bm25.trec", open_collection("trec-dl-2019"), ElasticRanker(budget="25%"), "out.trec.gz")
+    """
+    job = RerankJob(run, collection, ranker, output, skip_missing=skip_missing, tag=tag, pairs_per_part=pairs_per_part)
+    with job.folder.locked():
+        if job.folder.finished(job.identity):
+            job.folder.remove()
+        else:
+            job.folder.claim(job.identity, parts=len(job.parts))
+            job.check_documents(job.folder.pending())
+    return len(job.parts)
 
 
 def merge(output: str | Path) -> Path:

@@ -71,9 +71,10 @@ class WorkFolder:
                 return
             try:
                 yield
-            finally:  # a job that was refused, or failed before its first part, leaves nothing behind
+            except BaseException:  # a job that was refused, or failed before its first part, leaves nothing behind
                 if self.path.exists() and not any(self.path.glob("*.trec.gz")):
                     self.remove()
+                raise
 
     def finished(self, identity: Mapping[str, Any]) -> bool:
         """Whether the output is there and came from this very job.

@@ -10,12 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from elasticranker import files
 from elasticranker.collections import open_collection
 from elasticranker.files import locked
 from elasticranker.runs import read_run, resumable
-from elasticranker.runs.resumable import merge, rerank_run
+from elasticranker.runs.resumable import merge, rerank_run, split_run
+from elasticranker.runs.workfolder import WorkFolder
 from tests.fakes import FakeRanker, write_collection
 
 QUERIES, DEPTH = 12, 10  # two queries a part, six parts
@@ -79,6 +82,18 @@ def test_the_output_does_not_depend_on_the_size_of_parts(rerank, expected, monke
     assert rerank(FakeRanker()) == expected
 
 
+def test_pairs_per_part_say_how_much_is_scored_at_once(rerank, expected, folder, tmp_path):
+    calls = []
+
+    class Counting(FakeRanker):
+        def transform(self, inp):
+            calls.append(len(inp))
+            return super().transform(inp)
+
+    assert rerank(Counting(), pairs_per_part=3 * DEPTH + 1) == expected
+    assert calls == [4 * DEPTH, 4 * DEPTH, 4 * DEPTH]
+
+
 def test_after_a_crash_finished_queries_are_not_scored_again(rerank, expected, tmp_path):
     crashing = FakeRanker(fails_at="q7")
     with pytest.raises(RuntimeError):
@@ -98,23 +113,33 @@ def test_a_finished_output_is_not_made_again(rerank, expected, tmp_path):
     assert not (tmp_path / "out.trec.gz.parts").exists()
 
 
-def test_a_killed_process_goes_on_where_it_was(rerank, expected, folder, tmp_path):
-    script = f"""
+@pytest.fixture
+def killed(folder, tmp_path):
+    """Rerank in another process, kill it once two parts are there, and say how many there are then."""
+
+    def call(shard=(1, 1)) -> int:
+        script = f"""
 from elasticranker.runs import resumable
 from elasticranker.collections import open_collection
 from tests.fakes import FakeRanker
 resumable.PAIRS_PER_PART = {2 * DEPTH}
 run, output = {str(folder / "bm25.trec")!r}, {str(tmp_path / "out.trec.gz")!r}
-resumable.rerank_run(run, open_collection({str(folder)!r}), FakeRanker(seconds=0.1), output)
+resumable.rerank_run(run, open_collection({str(folder)!r}), FakeRanker(seconds=0.1), output, shard={shard})
 """
-    parts = tmp_path / "out.trec.gz.parts"
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-        patience = time.monotonic() + 60
-        while len(list(parts.glob("*.trec.gz"))) < 2 and process.poll() is None and time.monotonic() < patience:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    finished = 2 * len(list(parts.glob("*.trec.gz")))
+        parts = tmp_path / "out.trec.gz.parts"
+        with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+            patience = time.monotonic() + 60
+            while len(list(parts.glob("*.trec.gz"))) < 2 and process.poll() is None and time.monotonic() < patience:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+        return len(list(parts.glob("*.trec.gz")))
+
+    return call
+
+
+def test_a_killed_process_goes_on_where_it_was(rerank, expected, killed):
+    finished = 2 * killed()
     assert 4 <= finished < QUERIES
     resuming = FakeRanker()
     assert rerank(resuming) == expected
@@ -302,6 +327,16 @@ class TestShards:
         rerank(resuming, shard=(1, 3))
         assert resuming.scored == ["q6", "q7"]
 
+    def test_a_shard_that_was_killed_goes_on(self, rerank, expected, killed, tmp_path):
+        finished = killed(shard=(1, 2))  # of three parts: 0, 2 and 4
+        assert 2 <= finished < 3
+        resuming, other = FakeRanker(), FakeRanker()
+        rerank(other, shard=(2, 2))
+        rerank(resuming, shard=(1, 2))
+        assert resuming.scored == ["q8", "q9"]
+        assert len(other.scored) == 6
+        assert merge(tmp_path / "out.trec.gz").read_bytes() == expected
+
     def test_one_process_finishes_what_shards_began(self, rerank, expected):
         rerank(FakeRanker(), shard=(2, 3))
         ranker = FakeRanker()
@@ -315,6 +350,35 @@ class TestShards:
     def test_nothing_to_merge_is_an_error(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="nothing to merge"):
             merge(tmp_path / "never.trec.gz")
+
+    def test_a_split_scores_nothing_and_binds_the_shards(self, rerank, expected, folder, tmp_path):
+        ranker = FakeRanker()
+        arguments = folder / "bm25.trec", open_collection(str(folder)), ranker, tmp_path / "out.trec.gz"
+        assert split_run(*arguments) == 6
+        assert ranker.scored == []
+        with pytest.raises(ValueError, match="budget"):
+            rerank(FakeRanker(budget="50%"), shard=(1, 2))
+        for number in (1, 2):
+            rerank(ranker, shard=(number, 2))
+        assert merge(tmp_path / "out.trec.gz").read_bytes() == expected
+        assert split_run(*arguments) == 6
+        assert (tmp_path / "out.trec.gz").read_bytes() == expected
+        assert not (tmp_path / "out.trec.gz.parts").exists()
+
+    def test_a_split_counts_missing_documents_and_leaves_nothing(self, folder, tmp_path):
+        with open(folder / "bm25.trec", "a") as run:
+            run.write("q11 Q0 gone1 11 0.5 t\n")
+        with pytest.raises(KeyError, match="1 documents of the run"):
+            split_run(folder / "bm25.trec", open_collection(str(folder)), FakeRanker(), tmp_path / "out.trec.gz")
+        assert not (tmp_path / "out.trec.gz.parts").exists()
+
+    @given(parts=st.integers(1, 9), shards=st.integers(1, 12))
+    def test_every_part_belongs_to_exactly_one_shard(self, tmp_path_factory, parts, shards):
+        folder = WorkFolder(tmp_path_factory.mktemp("shards") / "out.trec")
+        with folder.locked((1, shards)):
+            folder.claim({}, parts=parts)
+            owned = [part for number in range(1, shards + 1) for part in folder.pending((number, shards))]
+        assert sorted(owned) == list(range(parts))
 
     def test_a_shard_that_does_not_exist_is_refused(self, rerank):
         with pytest.raises(ValueError, match="shard 4/3 does not exist"):
