@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     print(checkpoint.plans().table().fillna("").to_string(index=False))
     if checkpoint.provenance:
         print("\nprovenance")
-        _print({f"  {name}": value for name, value in checkpoint.provenance.items()})
+        _print({f"  {name}": _short(value) for name, value in checkpoint.provenance.items()})
 
 
 def machine() -> dict[str, Any]:
@@ -53,6 +53,13 @@ def machine() -> dict[str, Any]:
         "device": str(device),
         "dtype": f"auto is {str(choose_dtype('auto', device)).removeprefix('torch.')} here",
     }
+
+
+def _short(value: Any) -> Any:
+    """Long lists by their length: the keys of hundreds of queries help nobody who reads."""
+    if isinstance(value, dict):
+        return {name: _short(entry) for name, entry in value.items()}
+    return f"{len(value)} of them" if isinstance(value, list) and len(value) > 20 else value
 
 
 def _print(values: dict[str, Any]) -> None:
