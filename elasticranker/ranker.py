@@ -14,6 +14,7 @@ import pandas as pd
 import pyterrier as pt
 
 from elasticranker.budget import Budget
+from elasticranker.frames import check_texts, in_incoming_order
 from elasticranker.model.checkpoint import fingerprint, is_elastic, resolve, tuned_on
 from elasticranker.model.loaded import Loaded, Settings
 
@@ -194,7 +195,7 @@ class ElasticRanker(pt.Transformer):
         if not len(inp):
             return self._empty(inp)
         ordered = self._ordered(inp)
-        self._check_texts(ordered)
+        check_texts(ordered, self.text_field)
         parts = []
         with pt.tqdm(total=len(ordered), desc="ElasticRanker", unit="pair", disable=not self.verbose) as bar:
             for rows in self._chunks(ordered):
@@ -227,27 +228,8 @@ class ElasticRanker(pt.Transformer):
 
     def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Queries in the order of their first row, each one's candidates in incoming order, cut to `depth`."""
-        query = pd.factorize(frame["qid"])[0]
-        if "rank" in frame.columns:
-            key = pd.to_numeric(frame["rank"], errors="coerce").to_numpy(dtype=float)
-        elif "score" in frame.columns:
-            key = -pd.to_numeric(frame["score"], errors="coerce").to_numpy(dtype=float)
-        else:
-            key = np.zeros(len(frame))
-        ordered = frame.iloc[np.lexsort((key, query))].reset_index(drop=True)
-        if self.depth is not None:
-            ordered = ordered[ordered.groupby("qid", sort=False).cumcount() < self.depth].reset_index(drop=True)
-        return ordered
-
-    def _check_texts(self, frame: pd.DataFrame) -> None:
-        for column in ("query", self.text_field):
-            wrong = ~frame[column].map(lambda value: isinstance(value, str)).to_numpy(dtype=bool)
-            if wrong.any():
-                row = frame[wrong].iloc[0]
-                raise ValueError(
-                    f"{int(wrong.sum())} rows have no {column!r}, the first: docno {row['docno']!r} of query "
-                    f"{row['qid']!r} has {row[column]!r}; every document needs a text (an empty one is fine)"
-                )
+        ordered = in_incoming_order(frame)
+        return ordered if self.depth is None else ordered[ordered["rank"] < self.depth].reset_index(drop=True)
 
     def _chunks(self, frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
         """Whole queries, as many at a time as memory and fair timing allow (one at a time under a time budget)."""

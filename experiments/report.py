@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,23 +32,37 @@ HEADINGS = {
 NAMES = ("system", "budget")  # the columns that hold no numbers
 
 
-def cells(results: pd.DataFrame) -> list[list[str]]:
-    """A table of results as text, heading row first: rounded for reading, empty where there is no value."""
-    rows = [[HEADINGS.get(name, name) for name in results.columns]]
+def cells(
+    results: pd.DataFrame,
+    headings: Mapping[str, str] = HEADINGS,
+    rounded: Callable[[str, float], str] | None = None,
+) -> list[list[str]]:
+    """A table of results as text, heading row first: rounded for reading, empty where there is no value.
+
+    Args:
+        results: the table.
+        headings: of its columns; others keep their names.
+        rounded: a column's name and a number of it to text; by default costs and effectiveness as they are used to.
+    """
+    rows = [[headings.get(name, name) for name in results.columns]]
     rows += [
-        [_cell(name, value) for name, value in zip(results.columns, row, strict=True)]
+        [_cell(name, value, rounded or _rounded) for name, value in zip(results.columns, row, strict=True)]
         for row in results.itertuples(index=False)
     ]
     return rows
 
 
-def _cell(column: str, value: Any) -> str:
+def _cell(column: str, value: Any, rounded: Callable[[str, float], str]) -> str:
     if isinstance(value, str):
         return value
     if value is None or math.isnan(value):
         return ""
     if column == "p_value":
         return "<0.001" if value < 0.001 else f"{value:.3f}"
+    return rounded(column, value)
+
+
+def _rounded(column: str, value: float) -> str:
     if column.startswith(("gflops", "ms_")):
         return f"{value:.1f}" if value >= 1 else f"{value:.3g}"
     return f"{value:.4f}"

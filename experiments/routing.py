@@ -18,10 +18,10 @@ import pandas as pd
 import pyterrier as pt
 
 from elasticranker.files import atomic_write, locked, read_json, refuse_other_job, writable_folder, write_json
+from elasticranker.frames import strictly_decreasing
 from elasticranker.routing import query_energies
 from elasticranker.routing.costs import Cost, query_costs
 from elasticranker.routing.energies import ENERGIES, get_energy
-from elasticranker.routing.rescoring import strictly_decreasing
 from experiments import report, routing_report
 from experiments.candidates import Candidates
 from experiments.interleaved import measure, measured_runs

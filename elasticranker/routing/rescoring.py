@@ -1,8 +1,4 @@
-"""Calling a black-box reranker and trusting nothing but its scores: rows, order and ties stay under control.
-
-A *ranked* frame here has its queries in the order of their first row, each query's rows from best to worst, a `rank`
-from 0 and a plain index.
-"""
+"""Calling a black-box reranker and trusting nothing but its scores: rows, order and ties stay under control."""
 
 from __future__ import annotations
 
@@ -11,20 +7,9 @@ import numpy.typing as npt
 import pandas as pd
 import pyterrier as pt
 
-from elasticranker.plan import strictly_falling
+from elasticranker.frames import ranked_by
 
 HIGHEST = 1e38  # scores are kept within float32, which trec_eval uses, with room to shift a tier below another
-
-
-def in_incoming_order(frame: pd.DataFrame) -> pd.DataFrame:
-    """A ranked frame of the candidates as they came: by `rank` if there is one, else by `score`, else row by row."""
-    if "rank" in frame:
-        key = frame["rank"].to_numpy(dtype=float)
-    elif "score" in frame:
-        key = -frame["score"].to_numpy(dtype=float)
-    else:
-        key = np.zeros(len(frame))
-    return _ranked(frame, key)
 
 
 def rescore(ranker: pt.Transformer, ranked: pd.DataFrame, role: str) -> pd.DataFrame:
@@ -58,7 +43,7 @@ def rescore(ranker: pt.Transformer, ranked: pd.DataFrame, role: str) -> pd.DataF
             "the head of a list scored, give super_depth to the router)"
         )
     scored = ranked.assign(score=scores.clip(-HIGHEST, HIGHEST).to_numpy())
-    return _ranked(scored, -scored["score"].to_numpy())
+    return ranked_by(scored, -scored["score"].to_numpy())
 
 
 def rescore_some(
@@ -81,28 +66,7 @@ def rescore_some(
     shifted = rest["score"].where(floor.isna(), rest["score"] - best + floor - 1.0)
     both = pd.concat([top, rest.assign(score=shifted)], ignore_index=True)
     query = pd.Index(ranked["qid"].unique()).get_indexer(both["qid"])
-    return _ranked(both.iloc[np.argsort(query, kind="stable")], np.zeros(len(both)))
-
-
-def strictly_decreasing(ranked: pd.DataFrame) -> pd.DataFrame:
-    """A ranked frame whose scores fall from row to row within a query, even when they are read as float32.
-
-    Frames whose scores already do are untouched.
-    """
-    rounded = ranked["score"].to_numpy(dtype=np.float32)
-    first = ranked["rank"].to_numpy() == 0
-    if (first[1:] | (rounded[1:] < rounded[:-1])).all():
-        return ranked
-    falling = [strictly_falling(scores.to_numpy(float)) for _, scores in ranked.groupby("qid", sort=False)["score"]]
-    return ranked.assign(score=np.concatenate(falling))
-
-
-def _ranked(frame: pd.DataFrame, key: npt.NDArray[np.float64]) -> pd.DataFrame:
-    """The frame sorted by query (first come, first) and rising key; equal keys stay in order."""
-    query = pd.factorize(frame["qid"])[0]
-    order = np.lexsort((key, query))
-    frame = frame.iloc[order].reset_index(drop=True)
-    return frame.assign(rank=frame.groupby("qid", sort=False).cumcount())
+    return ranked_by(both.iloc[np.argsort(query, kind="stable")], np.zeros(len(both)))
 
 
 def _numbered(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:

@@ -16,9 +16,10 @@ import pandas as pd
 import pyterrier as pt
 
 from elasticranker.budget import Budget
+from elasticranker.frames import in_incoming_order, strictly_decreasing
 from elasticranker.routing.costs import Cost, allowance, query_costs
 from elasticranker.routing.energies import Energy, get_energy
-from elasticranker.routing.rescoring import in_incoming_order, rescore, rescore_some, strictly_decreasing
+from elasticranker.routing.rescoring import rescore, rescore_some
 from elasticranker.routing.thresholds import affordable, best_count, count_of_share, count_within, cut
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ import pandas as pd
 import pyterrier as pt
 
 from elasticranker.budget import Budget
-from elasticranker.plan import strictly_falling
-from elasticranker.routing.rescoring import in_incoming_order
+from elasticranker.frames import check_texts, in_incoming_order, ranked_by, strictly_decreasing
 from elasticranker.serving.client import RerankClient, Secret
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class RemoteRanker(pt.Transformer):
         if not len(inp):
             return inp.assign(score=pd.Series(dtype="float64"), rank=pd.Series(dtype="int64"))
         ordered = in_incoming_order(inp)
-        self._check_texts(ordered)
+        check_texts(ordered, self.text_field)
         requests = list(self._requests(ordered))
         scores = np.empty(len(ordered))
         with (
@@ -116,7 +115,7 @@ class RemoteRanker(pt.Transformer):
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
-        return _ranked(ordered, scores)
+        return strictly_decreasing(ranked_by(ordered.assign(score=scores), -scores))
 
     def _requests(self, frame: pd.DataFrame) -> Iterator[slice]:
         """Rows of a ranked frame that go into one request each."""
@@ -138,16 +137,6 @@ class RemoteRanker(pt.Transformer):
             budget=None if self.budget is None else str(self.budget),
         )
 
-    def _check_texts(self, frame: pd.DataFrame) -> None:
-        for column in ("query", self.text_field):
-            wrong = ~frame[column].map(lambda value: isinstance(value, str)).to_numpy(dtype=bool)
-            if wrong.any():
-                row = frame[wrong].iloc[0]
-                raise ValueError(
-                    f"{int(wrong.sum())} rows have no {column!r}, the first: docno {row['docno']!r} of query "
-                    f"{row['qid']!r} has {row[column]!r}; every document needs a text (an empty one is fine)"
-                )
-
     def _key(self) -> tuple[Any, ...]:
         return (self.url, self.text_field, self.budget)
 
@@ -163,14 +152,3 @@ class RemoteRanker(pt.Transformer):
             if self.budget is None
             else f"RemoteRanker({self.url!r}, budget={str(self.budget)!r})"
         )
-
-
-def _ranked(frame: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
-    """A ranked frame in the order of new scores, ties broken by incoming rank."""
-    parts = []
-    for indices in frame.groupby("qid", sort=False).indices.values():
-        rows = np.asarray(indices)
-        order = rows[np.argsort(-scores[rows], kind="stable")]
-        falling = strictly_falling(scores[order])
-        parts.append(frame.iloc[order].assign(score=falling, rank=np.arange(len(order))))
-    return pd.concat(parts, ignore_index=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from elasticranker.files import atomic_write
+from experiments import report
 from experiments.report import aligned, markdown
 
 HEADINGS = {
@@ -96,21 +95,10 @@ def _list(lines: Sequence[str]) -> str:
 
 def cells(table: pd.DataFrame) -> list[list[str]]:
     """A table as text, heading row first: rounded for reading, empty where there is no value."""
-    rows = [[HEADINGS.get(name, name) for name in table.columns]]
-    rows += [
-        [_cell(name, value) for name, value in zip(table.columns, row, strict=True)]
-        for row in table.itertuples(index=False)
-    ]
-    return rows
+    return report.cells(table, HEADINGS, _rounded)
 
 
-def _cell(column: str, value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None or math.isnan(value):
-        return ""
-    if column == "p_value":
-        return "<0.001" if value < 0.001 else f"{value:.3f}"
+def _rounded(column: str, value: float) -> str:
     if column in QUALITY:
         return f"{value:.4f}"
     if column.endswith(("_vs_st", "_vs_best")):
