@@ -42,7 +42,8 @@ def bm25(collection: Collection) -> BM25:
 
 
 def queries(*texts: str) -> pd.DataFrame:
-    return pd.DataFrame({"qid": [f"q{i}" for i in range(len(texts))], "query": list(texts)})
+    # pandas' own text columns, where pyarrow is installed, do not hold lone surrogates; object columns do.
+    return pd.DataFrame({"qid": [f"q{i}" for i in range(len(texts))], "query": list(texts)}, dtype=object)
 
 
 def test_it_finds_and_ranks(bm25):
@@ -79,7 +80,7 @@ def test_no_query_however_odd_makes_it_fail(bm25, texts):
 
 
 def test_a_long_query_with_a_lone_surrogate_and_a_nul_is_searched_all_the_same(bm25):
-    assert bm25.search("\ud800 fox\0fox " * 1000)["docno"].tolist() == ["foxes", "fox"]
+    assert bm25(queries("\ud800 fox\0fox " * 1000))["docno"].tolist() == ["foxes", "fox"]
 
 
 def test_a_query_that_is_no_text_is_named(bm25):
