@@ -67,6 +67,11 @@ class Ladder:
             )
         )
 
+    @property
+    def widths(self) -> list[float]:
+        """Every width that its plans use, ascending; the full one is always among them."""
+        return sorted({self.full.width} | {stage.subnet.width for rung in self.rungs for stage in rung.plan.stages})
+
     def table(self) -> pd.DataFrame:
         """One row a rung: `budget` (share), `plan`, `quality`."""
         import pandas as pd

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from elasticranker.encodable import encodable
+
 if TYPE_CHECKING:
     import torch
 
@@ -96,7 +98,7 @@ class PairEncoder:
         if not texts:
             return []
         encoded = self.tokenizer(
-            [_encodable(text) for text in texts],
+            [encodable(text) for text in texts],
             add_special_tokens=False,
             return_attention_mask=False,
             return_token_type_ids=False,
@@ -145,11 +147,6 @@ class PairEncoder:
         middles, ends = torch.from_numpy(query_ends), torch.from_numpy(document_ends)
         where = segments(start, middles, middles + len(shape.between), ends, min(slots, tokens), tokens)
         return Batch(torch.from_numpy(ids), torch.from_numpy(types), ends + len(shape.after), where)
-
-
-def _encodable(text: str) -> str:
-    """The text with lone surrogates, which no tokenizer takes, replaced."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _template(tokenizer: Any) -> Template:

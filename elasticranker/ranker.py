@@ -17,6 +17,7 @@ from elasticranker.budget import Budget
 from elasticranker.frames import check_texts, in_incoming_order
 from elasticranker.model.checkpoint import fingerprint, is_elastic, resolve, tuned_on
 from elasticranker.model.loaded import Loaded, Settings
+from elasticranker.speed import TIME_MARGIN
 
 if TYPE_CHECKING:
     from elasticranker.engine import Engine
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from elasticranker.speed import SpeedProfile
 
 CHUNK_PAIRS = 3_000  # pairs of the queries that run together: bounds the hidden states that are kept (some 300 MB)
-TIME_MARGIN = 0.9  # share of the time left after tokenisation that is planned for; the rest covers a slow moment
 
 
 class ElasticRanker(pt.Transformer):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from elasticranker.engine import Engine
     from elasticranker.ladder import Ladder
 
+TIME_MARGIN = 0.9  # share of the time left that is planned for; the rest covers a slow moment
 SHARES = (0.01, 0.05, 0.25, 1.0)  # of the full cost: small budgets run at fewer FLOPs a second than large ones
 
 

@@ -224,7 +224,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from elasticranker.commands.arguments import add_candidate_arguments, add_model_arguments, positive
+    from elasticranker.commands.arguments import (
+        add_candidate_arguments,
+        add_model_arguments,
+        add_result_arguments,
+        positive,
+    )
 
     parser = argparse.ArgumentParser(
         prog="python -m experiments.routing",
@@ -242,9 +247,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--energies", nargs="+", default=list(TRIED), metavar="E", choices=names, help=", ".join(names))
     parser.add_argument("--top-k", type=positive, metavar="K", help="energies of Swift's K best scores (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the split into halves (default: %(default)s)")
-    parser.add_argument("--rel", type=positive, metavar="K", help="lowest relevant label (default: the collection's)")
-    parser.add_argument("--note", default="", metavar="TEXT", help="a sentence for the report")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
+    add_result_arguments(parser)
     add_model_arguments(parser)
     return parser
 

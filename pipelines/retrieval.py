@@ -8,6 +8,7 @@ import pandas as pd
 import pyterrier as pt
 
 from elasticranker.collections import Collection
+from elasticranker.encodable import encodable
 from pipelines.indexing import Engine, built_index
 
 
@@ -107,7 +108,7 @@ def terrier(index: Path, k: int, verbose: bool) -> pt.Transformer:
 
 def askable_of_pisa(query: str) -> str:
     """PISA splits queries as it does texts, but reads them as C strings: no NUL, no lone surrogates."""
-    return query.replace("\0", " ").encode(errors="replace").decode().strip()
+    return encodable(query.replace("\0", " ")).strip()
 
 
 def askable_of_terrier(query: str) -> str:

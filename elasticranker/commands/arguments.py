@@ -38,6 +38,20 @@ def add_candidate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-missing", action="store_true", help="leave out candidates that the corpus lacks")
 
 
+def add_result_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every experiment takes: the level of relevance, a note and where the results go."""
+    parser.add_argument(
+        "--rel", type=positive, metavar="K", help="lowest relevant label (default: 1, or 2 where labels go to 3)"
+    )
+    parser.add_argument(
+        "--note",
+        default="",
+        metavar="TEXT",
+        help="a sentence for table and report, such as what a reduced corpus means",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
+
+
 def read_candidates(args: argparse.Namespace, ranker: ElasticRanker) -> tuple[Collection, Candidates]:
     """What the arguments of `add_candidate_arguments` name, without the queries that the ranker was tuned on."""
     from elasticranker.collections import open_collection

@@ -14,6 +14,7 @@ import argparse
 from elasticranker.commands.arguments import (
     add_candidate_arguments,
     add_model_arguments,
+    add_result_arguments,
     make_ranker,
     positive,
     read_candidates,
@@ -61,11 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIBRARY",
         help="leave out sentence-transformers, onnxruntime, openvino or flashrank",
     )
-    parser.add_argument(
-        "--rel", type=positive, metavar="K", help="lowest relevant label (default: 1, or 2 where labels go to 3)"
-    )
-    parser.add_argument("--note", default="", metavar="TEXT", help="a sentence for the report")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
+    add_result_arguments(parser)
     add_model_arguments(parser)
 
 

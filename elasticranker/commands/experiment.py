@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from elasticranker.commands.arguments import (
     add_candidate_arguments,
     add_model_arguments,
+    add_result_arguments,
     make_ranker,
-    positive,
     read_candidates,
 )
 
@@ -37,16 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="B",
         help="one system each (default: 100%% 50%% 25%% 10%% 5%%)",
     )
-    parser.add_argument(
-        "--rel", type=positive, metavar="K", help="lowest relevant label (default: 1, or 2 where labels go to 3)"
-    )
-    parser.add_argument(
-        "--note",
-        default="",
-        metavar="TEXT",
-        help="a sentence for table and report, such as what a reduced corpus means",
-    )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
+    add_result_arguments(parser)
     add_model_arguments(parser)
 
 

@@ -85,11 +85,6 @@ class Loaded:
         loaded.engine._weights.update(weights)
         return loaded
 
-    @property
-    def widths(self) -> list[float]:
-        """Every width that the plans use, ascending; the full one is always among them."""
-        return sorted({1.0} | {stage.subnet.width for rung in self.ladder.rungs for stage in rung.plan.stages})
-
     @cached_property
     def checkpoint(self) -> Checkpoint:
         """The checkpoint, from disk or the hub."""

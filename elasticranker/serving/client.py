@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from elasticranker.serving.texts import encodable
+from elasticranker.encodable import encodable
 
 KEY = "ELASTICRANKER_API_KEY"
 RETRIED = (429, 503)

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from elasticranker.budget import Budget
+from elasticranker.encodable import encodable
 from elasticranker.serving.scoring import Scored
-from elasticranker.serving.texts import encodable
 
 Text = Annotated[str, AfterValidator(encodable)]
 BUDGET_PATTERN = r"^(full|[0-9]{1,2}(\.[0-9]{1,6})?%|100%|[0-9]{1,9}(\.[0-9]{1,6})? ?([KMGTP]?FLOPs|us|ms|s))$"

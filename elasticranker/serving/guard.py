@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 
-from elasticranker.serving.texts import encodable
+from elasticranker.encodable import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from elasticranker.speed import TIME_MARGIN
+
 if TYPE_CHECKING:
     from elasticranker.engine import Query
     from elasticranker.pairs import Pair
     from elasticranker.ranker import ElasticRanker
-
-TIME_MARGIN = 0.9  # share of the time left that is planned for; the rest covers a slow moment
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,8 @@ class RankerScorer:
     def __init__(self, ranker: ElasticRanker) -> None:
         self.ranker, self.engine, self.profile = ranker, ranker.engine, ranker.speed
         self.ladder = ranker.checkpoint.plans()
-        for rung in self.ladder.rungs:  # narrower weights are cut when first used: not in the first request
-            for stage in rung.plan.stages:
-                self.engine.weights(stage.subnet.width)
+        for width in self.ladder.widths:  # narrower weights are cut when first used: not in the first request
+            self.engine.weights(width)
 
     @property
     def shares(self) -> list[float]:

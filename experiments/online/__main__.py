@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from elasticranker.commands.arguments import (
     add_candidate_arguments,
     add_model_arguments,
+    add_result_arguments,
     make_ranker,
     positive,
     read_candidates,
@@ -171,9 +172,7 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     slo_help = 'latency objective, such as "2 s" (default: 5 times an unloaded query in full)'
     parser.add_argument("--slo", type=time_argument, metavar="TIME", help=slo_help)
     parser.add_argument("--seed", type=int, default=0, help="of the arrivals (default: %(default)s)")
-    parser.add_argument("--rel", type=positive, metavar="K", help="lowest relevant label (default: the collection's)")
-    parser.add_argument("--note", default="", metavar="TEXT", help="a sentence for the report")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
+    add_result_arguments(parser)
     add_model_arguments(parser)
 
 

@@ -39,7 +39,7 @@ class Setup:
         device: where ours and sentence-transformers run; the others know the processor only.
 
     Example:
-        >>> Setup("default", "/tmp/exports", threads=2, max_length=256).ranker("25%")  # doctest: +SKIP
+        >>> Setup("default", "exports", threads=2, max_length=256).ranker("25%")  # doctest: +SKIP
         ElasticRanker('default', budget='25%')
     """
 

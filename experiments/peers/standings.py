@@ -106,8 +106,7 @@ def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
     The best peer is the fastest, in batch and online apart, whose nDCG@10 is at least 99.5 % of full float32's.
     """
     by_name = table.set_index("system")
-    peers = by_name[~by_name.index.str.startswith("ours")]
-    same = peers[peers["nDCG@10"] >= SAME * by_name.loc[FULL_FLOAT32, "nDCG@10"]]
+    same = _same_quality(by_name)
     rate = by_name["pairs_per_s"].get(PEER_DEFAULT, float("nan"))
     ms = by_name["ms_p50"].get(PEER_DEFAULT, float("nan"))
     made = table.assign(
@@ -119,19 +118,24 @@ def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
     return made[list(COLUMNS)]
 
 
+def _same_quality(by_name: pd.DataFrame) -> pd.DataFrame:
+    """The peers whose nDCG@10 is at least 99.5 % of full float32's."""
+    peers = by_name[~by_name.index.str.startswith("ours")]
+    return peers[peers["nDCG@10"] >= SAME * by_name["nDCG@10"].loc[FULL_FLOAT32]]
+
+
 def verdicts(table: pd.DataFrame) -> list[str]:
     """What the table says of us, in sentences: full against the best peer, and the smallest budget that keeps 99 %."""
     by_name = table.set_index("system")
     reference = by_name.loc[FULL_FLOAT32, "nDCG@10"]
-    peers = by_name[~by_name.index.str.startswith("ours")]
-    same = peers[peers["nDCG@10"] >= SAME * reference]
+    same = _same_quality(by_name)
     lines = []
     if len(same):
         lines.append(
             f"best peer within 0.5 % of full nDCG@10: {same['pairs_per_s'].idxmax()} (batch), "
             f"{same['ms_p50'].idxmin()} (online)"
         )
-    elif len(peers):
+    elif not by_name.index.str.startswith("ours").all():
         lines.append("no peer keeps nDCG@10 within 0.5 % of full float32's: none is called the best")
     ours = by_name[by_name.index.str.startswith("ours") & (by_name["nDCG@10"] >= KEEPS * reference)]
     named = {FULL: FULL}

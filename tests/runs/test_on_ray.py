@@ -7,7 +7,6 @@ import tempfile
 from functools import partial
 
 import pytest
-import torch
 
 from elasticranker.ranker import ElasticRanker
 from elasticranker.runs.on_ray import score_on_ray
@@ -18,6 +17,7 @@ from tests.fakes import FakeRanker
 from tests.runs.mortal import DEPTH, DOCNOS, mortal_folder
 
 FIRST = DOCNOS[::DEPTH]  # of every part
+pytestmark = pytest.mark.usefixtures("one_thread")
 NO_RAY = 'no Ray here: pip install -e ".[ray]"'
 
 
@@ -39,15 +39,6 @@ def cluster():
     yield ray
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The last digits of scores may depend on the threads of a process: all have one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 
 from elasticranker.ranker import ElasticRanker
 from elasticranker.runs import workers
@@ -23,15 +22,7 @@ from tests.runs.mortal import DEPTH, DOCNOS, QUERIES, mortal_folder
 
 ROOT = Path(__file__).parents[2]
 FIRST = DOCNOS[::DEPTH]  # of every part
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The last digits of scores may depend on the threads of a process: all have one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
