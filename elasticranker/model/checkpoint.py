@@ -264,7 +264,8 @@ def _digest(path: Path) -> str:
 
 
 def _digest_of(value: dict[str, Any]) -> str:
-    return _sha(json.dumps(value, sort_keys=True).encode())
+    as_read = json.loads(json.dumps(value))  # keys that are numbers become texts, which sort otherwise
+    return _sha(json.dumps(as_read, sort_keys=True).encode())
 
 
 def _sha(content: bytes) -> str:

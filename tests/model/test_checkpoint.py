@@ -33,6 +33,13 @@ def test_it_comes_back_whole(saved: Path) -> None:
     assert len(checkpoint.subnets) == 1 + 3 * 4
 
 
+def test_keys_that_are_numbers_come_back_as_texts(tmp_path: Path) -> None:
+    checkpoint = elastic(tmp_path / "source")
+    checkpoint.provenance = {"training": {"exit_weights": {0: 0.5, 2: 1.3, 10: 0.7}}}
+    again = load(checkpoint.save(tmp_path / "saved", card="# card"))
+    assert again.provenance["training"]["exit_weights"] == {"0": 0.5, "2": 1.3, "10": 0.7}
+
+
 def test_a_missing_file_is_named(copy: Path) -> None:
     (copy / "tokenizer.json").unlink()
     with pytest.raises(ValueError, match=r"lacks tokenizer\.json"):
