@@ -141,8 +141,10 @@ def walk(
     """Spend `budget` FLOPs on a query's candidates.
 
     A generator: it yields the `Work` to do and is sent its scores (NaN for a candidate that wasn't scored because time
-    ran out, which ends the plan). What the last stage cannot use goes to the earlier stages' left-behind candidates and
-    then to the full model, so that nearly all of a budget is used.
+    ran out, which ends the plan). What the last stage cannot use goes to the full model for the best and to the earlier
+    stages' left-behind candidates, in order; then, from the first stage up, to any whom what is left pays for, so that
+    nearly all of a budget is used. To the full model, where the plan doesn't have it, nobody goes out of turn: whoever
+    reaches it ranks above all others, so it must be the best who do, not the shortest.
 
     Args:
         plan: the stages.
@@ -163,9 +165,10 @@ def walk(
         allowance += stage.share * budget
         limit = budget if index + 1 == len(plan.stages) else min(budget, int(allowance))
         yield from state.advance(index, limit - state.spent)
-    for fits in (False, True):
-        for index in reversed(range(len(stages))):
-            yield from state.advance(index, budget - state.spent, any_that_fits=fits)
+    for index in reversed(range(len(stages))):
+        yield from state.advance(index, budget - state.spent)
+    for index in range(len(plan.stages)):
+        yield from state.advance(index, budget - state.spent, any_that_fits=True)
     return state.ranking()
 
 

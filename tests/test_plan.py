@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from elasticranker.cost import CostModel
@@ -147,6 +149,32 @@ def test_later_stages_rank_above_earlier_ones_and_the_rest_keeps_its_order() -> 
     assert depths == sorted(depths, reverse=True)
     unscored = [int(i) for i in ranking.order if ranking.subnets[i] is None]
     assert unscored and unscored == sorted(unscored)
+
+
+@settings(max_examples=200, deadline=None)
+@given(plans(), lists(), st.floats(0.01, 0.999), st.integers(0, 9))
+def test_what_is_left_lifts_the_best_above_the_plan_and_nobody_out_of_turn(
+    plan: Plan, candidates: Candidates, share: float, seed: int
+) -> None:
+    nets = [stage.subnet for stage in plan.stages]
+    assume(FULL not in nets and len(set(nets)) == len(nets))
+    plan = Plan(tuple(replace(stage, prior=0.0) for stage in plan.stages))
+    worth = np.random.default_rng(seed).normal(size=len(candidates.tokens))  # all sub-networks agree
+    walking = walk(plan, FULL, candidates, COST, int(share * full_cost(candidates)))
+    below: set[int] = set()  # whom the whole model could have had instead
+    try:
+        work = next(walking)
+        while True:
+            chosen = set(work.candidates.tolist())
+            if work.subnet == FULL:
+                left = below - chosen
+                assert not left or min(worth[list(chosen)]) >= max(worth[list(left)])
+                below = left
+            elif work.subnet == plan.stages[-1].subnet:
+                below |= chosen
+            work = walking.send(worth[work.candidates])
+    except StopIteration:
+        pass
 
 
 def test_the_full_budget_scores_everything_with_the_whole_model() -> None:
