@@ -47,7 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{name.replace('_', '-')}", type=int, default=default, metavar="N", help=f"{text} (default: {default})"
         )
     group.add_argument(
-        "--pseudo", nargs="+", default=[], metavar="NAME", help="sources whose documents get a keyword query each"
+        "--pseudo",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="sources whose documents get made queries (keywords, and a question where they explain something)",
     )
     group.add_argument(
         "--drop-false-negatives",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import re
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from elasticranker.files import refuse_other_job, writable_folder
 from elasticranker.training.array_cache import ArrayCache
 from elasticranker.training.groups import Groups, is_prepared, read_info
 from elasticranker.training.provenance import place_name, versions
+from elasticranker.training.pseudo import KINDS
 from elasticranker.training.sources import Source, TrainingQuery
 from elasticranker.training.teachers import Reading, Teacher
 
@@ -32,8 +31,8 @@ class PrepareSettings:
         candidates: the most candidates of a query.
         teacher_candidates: how many of them the teacher mines.
         random_candidates: how many of them are drawn at random.
-        pseudo: names of sources whose documents also get a keyword query each, taught by the teacher alone; they form
-            a source of their own, `<name>-keywords`.
+        pseudo: names of sources whose documents also get queries made from them, taught by the teacher alone; each
+            kind (`elasticranker.training.pseudo`) forms a source of its own, such as `<name>-keywords`.
         held_out: queries a source (at most a tenth of it) kept for validation.
         drop_false_negatives: leave out negatives that the teacher scores above a query's best positive. The loss `lce`
             does so anyway; without them `kl` can't learn from them either.
@@ -122,11 +121,12 @@ def prepare_source(source: Source, teacher: Teacher, settings: PrepareSettings, 
     held[random.permutation(len(asked))[: min(settings.held_out, len(asked) // 10)]] = True
     names, belongs = [source.name], np.zeros(len(asked), dtype=np.int16)
     if source.name in settings.pseudo:
-        made = keyword_queries(source.documents, random)
-        asked = asked + made
-        names.append(f"{source.name}-keywords")
-        held = np.concatenate([held, np.zeros(len(made), dtype=bool)])
-        belongs = np.concatenate([belongs, np.ones(len(made), dtype=np.int16)])
+        for kind, make in KINDS.items():
+            if made := make(source.documents, random):
+                asked = asked + made
+                held = np.concatenate([held, np.zeros(len(made), dtype=bool)])
+                belongs = np.concatenate([belongs, np.full(len(made), len(names), dtype=np.int16)])
+                names.append(f"{source.name}-{kind}")
     if not asked:
         raise ValueError(f"the source {source.name} has no query with a positive or a candidate")
     reading = teacher.read(source, asked, cache)
@@ -223,19 +223,3 @@ def prepare_folder(
     groups.save(output, info)
     cache.clear()
     return output
-
-
-def keyword_queries(documents: Sequence[str], random: np.random.Generator) -> list[TrainingQuery]:
-    """One query a document: three to six of its rarer words, in their order, as people type keywords."""
-    words = [re.findall(r"[a-z][a-z0-9'-]+", document.lower()) for document in documents]
-    frequency = Counter(word for document in words for word in set(document))
-    made = []
-    for number, document in enumerate(words):
-        window_start = int(random.integers(0, max(1, len(document) - 25)))
-        window = list(dict.fromkeys(document[window_start : window_start + 25]))
-        known = [word for word in window if frequency[word] > 1 and len(word) > 2] or window
-        rarest = set(sorted(known, key=lambda word: frequency[word])[: int(random.integers(3, 7))])
-        if rarest:
-            text = " ".join(word for word in window if word in rarest)
-            made.append(TrainingQuery(text, [number], [], judged=False))
-    return made

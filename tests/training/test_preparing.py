@@ -8,7 +8,7 @@ import pytest
 
 from elasticranker.training.array_cache import ArrayCache
 from elasticranker.training.groups import Groups, digest, is_prepared, read_info
-from elasticranker.training.preparing import PrepareSettings, keyword_queries, prepare, prepare_folder
+from elasticranker.training.preparing import PrepareSettings, prepare, prepare_folder
 from elasticranker.training.sources import Source, TrainingQuery, read_sources
 from tests.training.tiny import OverlapTeacher, make_groups, write_source
 
@@ -67,23 +67,22 @@ def test_sources_are_joined_and_each_one_is_drawn_for_alone():
     assert len(both.documents) == 10
 
 
+def test_a_document_that_explains_something_is_asked_about_it_in_a_source_of_its_own():
+    asked = Source("made-up", ["A fox is a small wild dog.", "Red and quick."], [TrainingQuery("red", [1], [0])])
+    groups = prepare([asked], OverlapTeacher(), sizes(pseudo=("made-up",), random_candidates=2))
+    assert groups.sources == ["made-up", "made-up-keywords", "made-up-questions"]
+    question = groups.queries[int(np.flatnonzero(groups.source == 2)[0])]
+    assert "fox" in question.split()
+
+
 def test_pseudo_queries_form_a_source_of_their_own_that_nobody_judged(tmp_path):
     groups = make_groups(tmp_path, pseudo=("made-up",))
-    assert groups.sources == ["made-up", "made-up-keywords"]
-    made = groups.source == 1
-    assert made.sum() == 60
+    assert groups.sources == ["made-up", "made-up-keywords", "made-up-questions"]
+    made = groups.source > 0
+    assert (groups.source == 1).sum() == 60
     assert (groups.labels[made] == -1).all()
     assert not groups.held_out[made].any()
     assert groups.counts()["made-up-keywords"] == {"queries": 60, "judged": 0, "held out": 0}
-
-
-def test_keyword_queries_are_rare_words_of_their_document_in_order():
-    random = np.random.default_rng(0)
-    documents = ["the quick brown fox", "the lazy brown dog", "the moon"]
-    for query in keyword_queries(documents, random):
-        words, text = query.text.split(), documents[query.positives[0]].split()
-        assert [word for word in text if word in words] == words
-        assert not query.judged
 
 
 def test_a_folder_comes_back_as_it_was_saved(tmp_path):
