@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 COMMANDS = (  # modules of elasticranker.commands, in the order of --help
@@ -66,21 +66,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     module = _module(args.command)
+    return guarded("elasticranker", lambda: module.run(args), resume=getattr(module, "RESUME", ""), debug=args.debug)
+
+
+def guarded(program: str, work: Callable[[], int | None], *, resume: str = "", debug: bool = False) -> int:
+    """Do a program's work, with errors and warnings on one line each.
+
+    Args:
+        program: what the lines start with.
+        work: gives an exit status, or None for 0.
+        resume: what to tell who interrupts it.
+        debug: let errors through, with their tracebacks.
+
+    Returns:
+        Exit status: that of `work`, 2 for an error that the user can mend, 130 after Ctrl-C.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            return module.run(args) or 0
+            warnings.showwarning = lambda message, *_, **__: print(f"{program}: warning: {message}", file=sys.stderr)
+            return work() or 0
     except KeyboardInterrupt:
-        resume = getattr(module, "RESUME", "")
-        print(f"\nelasticranker: interrupted{'; ' + resume if resume else ''}", file=sys.stderr)
+        print(f"\n{program}: interrupted{'; ' + resume if resume else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away: `elasticranker info | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, KeyError, OSError, ImportError) as error:
-        if args.debug:
+        if debug:
             raise
-        print(f"elasticranker: error: {message(error)}", file=sys.stderr)
+        print(f"{program}: error: {message(error)}", file=sys.stderr)
         return 2
 
 
@@ -91,11 +105,6 @@ def message(error: Exception) -> str:
     else:
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return " ".join(text.split()) or type(error).__name__
-
-
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """A warning on one line, without the place in our code that it comes from."""
-    print(f"elasticranker: warning: {message}", file=sys.stderr)
 
 
 def _module(name: str) -> ModuleType:

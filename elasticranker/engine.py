@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
@@ -100,6 +100,11 @@ class _Layout(NamedTuple):
     groups: list[Group]
 
 
+def _candidates(buckets: Sequence[Bucket], prior: Floats | None = None) -> Candidates:
+    tokens = np.asarray([bucket.tokens for bucket in buckets], dtype=np.int64)
+    return Candidates(tokens, buckets[0].slots if buckets else 0, prior)
+
+
 class Engine:
     """Scores pairs with sub-networks of one encoder.
 
@@ -111,6 +116,7 @@ class Engine:
         device: where to run.
         batch_size: padded tokens of a batch.
         clock: seconds, for deadlines.
+        weights: layers that exist already, by width (see `Engine.weights`): a process that shares another's.
     """
 
     def __init__(
@@ -123,18 +129,17 @@ class Engine:
         device: torch.device,
         batch_size: int,
         clock: Clock = time.perf_counter,
+        weights: Mapping[float, list[LayerWeights]] | None = None,
     ) -> None:
         self.encoder, self.pairs, self.cost = encoder, pairs, cost
         self.dtype, self.device, self.batch_size, self.clock = dtype, device, batch_size, clock
         self.full = SubNet(encoder.shape.layers)
         self._products = choose(encoder.shape.activation, dtype, device, most=batch_size)
-        self._weights: dict[float, list[LayerWeights]] = {}
+        self._weights = dict(weights or {})
 
     def costs(self, pairs: Sequence[Pair]) -> Candidates:
         """What a plan needs to know of a query's candidates (without their prior)."""
-        buckets = [self.pairs.bucket(pair) for pair in pairs]
-        tokens = np.asarray([bucket.tokens for bucket in buckets], dtype=np.int64)
-        return Candidates(tokens, buckets[0].slots if buckets else 0)
+        return _candidates([self.pairs.bucket(pair) for pair in pairs])
 
     def full_cost(self, pairs: Sequence[Pair]) -> int:
         """FLOPs of the whole model over a query's candidates."""
@@ -160,9 +165,8 @@ class Engine:
 
     def _start(self, query: Query) -> _Running:
         buckets = [self.pairs.bucket(pair) for pair in query.pairs]
-        tokens = np.asarray([bucket.tokens for bucket in buckets], dtype=np.int64)
-        candidates = Candidates(tokens, buckets[0].slots if buckets else 0, query.prior)
-        running = _Running(query, buckets, walk(query.plan, self.full, candidates, self.cost, query.budget))
+        walking = walk(query.plan, self.full, _candidates(buckets, query.prior), self.cost, query.budget)
+        running = _Running(query, buckets, walking)
         running.send(None)
         return running
 

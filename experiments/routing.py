@@ -192,35 +192,35 @@ def _outcome(name: str, entries: list[dict[str, Any]], run: pd.DataFrame, candid
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; see the module's docstring."""
-    from elasticranker.cli import message
-    from elasticranker.commands.arguments import make_ranker, read_candidates
+    from elasticranker.cli import guarded
 
     args = _parser().parse_args(argv)
-    try:
-        super = make_ranker(args, budget=args.super, trace=True)
-        collection, candidates = read_candidates(args, super)
-        swift = pt.Transformer.identity() if args.swift == "identity" else super.with_budget(args.swift)
-        results = run_routing(
-            collection,
-            swift,
-            super,
-            candidates,
-            output=args.output,
-            shares=args.shares,
-            energies=args.energies,
-            top_k=args.top_k,
-            seed=args.seed,
-            rel=args.rel,
-            note=args.note,
-        )
-    except (ValueError, KeyError, OSError, ImportError) as error:
-        print(f"experiments.routing: error: {message(error)}", file=sys.stderr)
-        return 2
+    return guarded("experiments.routing", lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    from elasticranker.commands.arguments import make_ranker, read_candidates
+
+    super = make_ranker(args, budget=args.super, trace=True)
+    collection, candidates = read_candidates(args, super)
+    swift = pt.Transformer.identity() if args.swift == "identity" else super.with_budget(args.swift)
+    results = run_routing(
+        collection,
+        swift,
+        super,
+        candidates,
+        output=args.output,
+        shares=args.shares,
+        energies=args.energies,
+        top_k=args.top_k,
+        seed=args.seed,
+        rel=args.rel,
+        note=args.note,
+    )
     manifest = read_json(Path(args.output) / "manifest.json")
     print(report.aligned(routing_report.table_cells(results)))
     print(*routing_report.footnotes(manifest), "", *routing_report.findings(results), sep="\n")
     print(f"\nfigure: {args.output}/routing.png\nreport: {args.output}/report.md, {args.output}/results.csv")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

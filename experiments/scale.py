@@ -127,8 +127,8 @@ def _percent(text: str) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; see the module's docstring."""
-    from elasticranker.cli import message
-    from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive
+    from elasticranker.cli import guarded
+    from elasticranker.commands.arguments import add_model_arguments, positive
 
     parser = argparse.ArgumentParser(
         prog="python -m experiments.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -156,18 +156,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--page", type=Path, metavar="FILE", help="put the tables into this page as well")
     add_model_arguments(parser)
     args = parser.parse_args(argv)
+    return guarded("experiments.scale", lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    from elasticranker.commands.arguments import make_ranker
+
     work = Workload(tuple(args.queries), args.candidates, args.tokens)
     machines = [Machine(name, peak, tuple(sorted(args.utilisation))) for name, peak in args.machine]
-    try:
-        ranker = make_ranker(args)
-        printed = tables(ranker, measure(ranker, tokens=args.tokens, sample=args.sample), work, machines)
-        print(printed)
-        if args.page:
-            fill(args.page, printed)
-    except (ValueError, KeyError, OSError, ImportError) as error:
-        print(f"experiments.scale: error: {message(error)}", file=sys.stderr)
-        return 2
-    return 0
+    ranker = make_ranker(args)
+    printed = tables(ranker, measure(ranker, tokens=args.tokens, sample=args.sample), work, machines)
+    print(printed)
+    if args.page:
+        fill(args.page, printed)
 
 
 if __name__ == "__main__":

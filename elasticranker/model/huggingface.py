@@ -114,7 +114,7 @@ def from_hugging_face(source: str, *, keep_head: bool = True) -> tuple[Encoder, 
         readouts = {depth: InteractionReadout(shape.hidden) for depth in range(shape.layers + 1)}
     encoder = Encoder(shape, readouts)
     with torch.no_grad():
-        for ours, theirs in _body(encoder, model.base_model.state_dict()):
+        for ours, theirs in body_tensors(encoder, model.base_model.state_dict()):
             ours.copy_(theirs.view_as(ours))
     return encoder.eval(), config
 
@@ -145,7 +145,7 @@ def to_hugging_face(encoder: Encoder, config: Any, depth: int) -> Any:
     config = classifier_config(config, depth=depth, labels=readout.head.shape[0])
     model = AutoModelForSequenceClassification.from_config(config).float()  # made in the configuration's own dtype
     with torch.no_grad():
-        for ours, theirs in _body(encoder, model.base_model.state_dict(), depth):
+        for ours, theirs in body_tensors(encoder, model.base_model.state_dict(), depth):
             theirs.copy_(ours.reshape(theirs.shape))
         for ours, theirs in _head_tensors(readout, model, family):
             theirs.copy_(ours)
@@ -229,7 +229,9 @@ def _head_tensors(readout: ClsReadout, model: Any, family: str) -> Iterator[tupl
     yield readout.head_bias, state[f"{last}.bias"]
 
 
-def _body(encoder: Encoder, state: dict[str, Tensor], depth: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+def body_tensors(
+    encoder: Encoder, state: dict[str, Tensor], depth: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Every tensor of the embeddings and the first `depth` layers (default: all): ours by head, and Hugging Face's."""
     for ours, theirs in _EMBEDDINGS.items():
         if hasattr(encoder.embeddings, ours):

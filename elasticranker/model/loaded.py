@@ -72,6 +72,7 @@ class Loaded:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._lock = threading.RLock()
+        self._weights: dict[float, list[LayerWeights]] = {}
         self.warned = False  # of texts that are cut: once for all rankers that share this
 
     def __reduce__(self) -> tuple[type[Loaded], tuple[Settings]]:
@@ -82,7 +83,7 @@ class Loaded:
         """One over tensors that exist already, by width: for a process that shares the weights of another."""
         loaded = cls(settings)
         loaded.__dict__["checkpoint"] = checkpoint
-        loaded.engine._weights.update(weights)
+        loaded._weights = weights
         return loaded
 
     @cached_property
@@ -123,6 +124,7 @@ class Loaded:
             dtype=choose_dtype(settings.dtype, device),
             device=device,
             batch_size=settings.batch_size,
+            weights=self._weights,
         )
 
     @cached_property

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from elasticranker.model.encoder import Encoder
-from elasticranker.model.huggingface import _body, quiet
+from elasticranker.model.huggingface import body_tensors, quiet
 
 
 def save_encoder(encoder: Encoder, config: Any, tokenizer: Any, folder: str | Path) -> Path:
@@ -24,7 +24,7 @@ def save_encoder(encoder: Encoder, config: Any, tokenizer: Any, folder: str | Pa
 
     model = AutoModel.from_config(config).float()  # made in the configuration's own dtype
     with torch.no_grad():
-        for ours, theirs in _body(encoder, model.state_dict()):
+        for ours, theirs in body_tensors(encoder, model.state_dict()):
             theirs.copy_(ours.reshape(theirs.shape))
     with quiet():
         model.save_pretrained(folder)

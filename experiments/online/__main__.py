@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from experiments.online.folder import Job
 
 PROGRAM = "python -m experiments.online"
+RESUME = "run the same command again to go on: what was measured is kept"
 EXAMPLES = """examples:
   python -m experiments.online simulate python-docs --output out
   python -m experiments.online simulate ./dl19 --corpus corpus.tsv.gz --candidates bm25.trec --to 10000 --output out
@@ -45,21 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, 2 for an error that the user can mend, 130 after Ctrl-C.
     """
-    from elasticranker.cli import message
+    from elasticranker.cli import guarded
 
     args = _parser().parse_args(argv)
-    try:
-        results = args.run(args)
-        _show(results, args.output)
-    except KeyboardInterrupt:
-        print(
-            f"\n{PROGRAM}: interrupted; run the same command again to go on: what was measured is kept", file=sys.stderr
-        )
-        return 130
-    except (ValueError, KeyError, OSError, ImportError) as error:
-        print(f"{PROGRAM}: error: {message(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return guarded(PROGRAM, lambda: _show(args.run(args), args.output), resume=RESUME)
 
 
 def _simulate(args: argparse.Namespace) -> pd.DataFrame:
