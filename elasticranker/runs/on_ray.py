@@ -57,8 +57,7 @@ def score_on_ray(
                 max_task_retries=RETRIES,
             )
         try:
-            for row in outcomes.iter_rows():
-                outcome = pickle.loads(row["outcome"])
+            for outcome in _arriving(ray, outcomes):
                 if isinstance(outcome, Failed):
                     outcome.reraise()
                 scorer.ranker.truncated += outcome.truncated
@@ -82,10 +81,23 @@ class _Actor:
         return {"outcome": [pickle.dumps(attempt(self.scorer, pickle.loads(piece))) for piece in batch["piece"]]}
 
 
+def _arriving(ray: Any, outcomes: Any) -> Iterator[Scored | Failed]:
+    """What the actors return, fetched by this thread.
+
+    Not by `iter_rows` or `iter_batches`, which fetch in threads of their own: Ray ends the whole process, without a
+    word, if one of them still fetches when Ray is shut down, as it may after an error.
+    """
+    for bundle in outcomes.iter_internal_ref_bundles():
+        for block in ray.get(list(bundle.block_refs)):
+            for row in ray.data.block.BlockAccessor.for_block(block).iter_rows(public_row_format=True):
+                yield pickle.loads(row["outcome"])
+
+
 def _import_ray() -> Any:
     try:
         import ray
         import ray.data
+        import ray.data.block
         import ray.exceptions
     except ImportError as error:
         raise ImportError(f'--engine ray needs Ray ({error}): pip install -e ".[ray]"') from error

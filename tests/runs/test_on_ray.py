@@ -4,13 +4,13 @@ import builtins
 import os
 import shutil
 import tempfile
+import threading
 from functools import partial
 
 import pytest
 
 from elasticranker.ranker import ElasticRanker
 from elasticranker.runs.on_ray import score_on_ray
-from elasticranker.runs.resumable import rerank_run
 from elasticranker.runs.scoring import here
 from tests.backbones import save_backbone
 from tests.fakes import FakeRanker
@@ -42,15 +42,9 @@ def cluster():
 
 
 @pytest.fixture
-def rerank(tmp_path):
-    """Rerank a folder's run in parts of one query, by two actors unless told otherwise; returns the bytes."""
-
-    def call(folder, ranker, output="out.trec", **settings) -> bytes:
-        settings = {"scoring": partial(score_on_ray, workers=2), "pairs_per_part": DEPTH, **settings}
-        path = rerank_run(folder.path / "bm25.trec", folder, ranker, tmp_path / output, progress=False, **settings)
-        return path.read_bytes()
-
-    return call
+def scoring():
+    """By two actors."""
+    return partial(score_on_ray, workers=2)
 
 
 def until_the_third(scorer, pieces):
@@ -60,13 +54,13 @@ def until_the_third(scorer, pieces):
 
 
 @pytest.mark.usefixtures("cluster")
-def test_ray_goes_on_where_a_process_stopped_and_survives_the_death_of_an_actor(rerank, tmp_path):
+def test_ray_goes_on_where_a_process_stopped_and_survives_the_death_of_an_actor(rerank_bytes, tmp_path):
     folder = mortal_folder(tmp_path / "collection", dies_at=FIRST[4])
     ranker = ElasticRanker(save_backbone(tmp_path / "model"), budget="50%", max_query_length=3, max_length=12)
-    expected = rerank(folder, ranker, "expected.trec", scoring=here)
+    expected = rerank_bytes(folder, ranker, "expected.trec", scoring=here)
     with pytest.raises(KeyboardInterrupt):
-        rerank(folder, ranker, scoring=until_the_third)
-    assert rerank(folder, ranker) == expected
+        rerank_bytes(folder, ranker, scoring=until_the_third)
+    assert rerank_bytes(folder, ranker) == expected
     reads = folder.reads()
     assert set(reads) == set(FIRST[2:])  # what was finished isn't scored again
     assert reads.count(FIRST[4]) >= 2
@@ -74,25 +68,39 @@ def test_ray_goes_on_where_a_process_stopped_and_survives_the_death_of_an_actor(
 
 
 @pytest.mark.usefixtures("cluster")
-def test_more_actors_than_processors_are_refused(rerank, tmp_path):
+def test_no_thread_of_this_process_fetches_from_ray_behind_its_back(rerank_bytes, tmp_path):
+    """Ray ends the process, without a word, in which a thread still fetches after Ray was shut down."""
+    fetching = set()
+
+    def watched(scorer, pieces):
+        for outcome in score_on_ray(scorer, pieces, workers=2):
+            fetching.update(thread.name for thread in threading.enumerate() if thread.name == "iter_threaded")
+            yield outcome
+
+    rerank_bytes(mortal_folder(tmp_path / "collection"), FakeRanker(), scoring=watched)
+    assert not fetching
+
+
+@pytest.mark.usefixtures("cluster")
+def test_more_actors_than_processors_are_refused(rerank_bytes, tmp_path):
     with pytest.raises(ValueError, match=r"workers=3: the Ray cluster has 2 CPUs"):
-        rerank(mortal_folder(tmp_path / "collection"), FakeRanker(), scoring=partial(score_on_ray, workers=3))
+        rerank_bytes(mortal_folder(tmp_path / "collection"), FakeRanker(), scoring=partial(score_on_ray, workers=3))
 
 
 @pytest.mark.usefixtures("cluster")
-def test_an_address_where_nobody_listens_is_refused_at_once(rerank, tmp_path):
+def test_an_address_where_nobody_listens_is_refused_at_once(rerank_bytes, tmp_path):
     with pytest.raises(ConnectionError, match=r"--address 127\.0\.0\.1:1: no Ray answers there.*ray start --head"):
-        rerank(mortal_folder(tmp_path / "c"), FakeRanker(), scoring=partial(score_on_ray, address="127.0.0.1:1"))
+        rerank_bytes(mortal_folder(tmp_path / "c"), FakeRanker(), scoring=partial(score_on_ray, address="127.0.0.1:1"))
 
 
 @pytest.mark.usefixtures("cluster")
-def test_an_error_in_an_actor_is_the_error_of_the_call(rerank, tmp_path):
+def test_an_error_in_an_actor_is_the_error_of_the_call(rerank_bytes, tmp_path):
     with pytest.raises(RuntimeError, match="fails at q5") as error:
-        rerank(mortal_folder(tmp_path / "collection"), FakeRanker(fails_at="q5"))
+        rerank_bytes(mortal_folder(tmp_path / "collection"), FakeRanker(fails_at="q5"))
     assert "tests/fakes.py" in str(error.value.__cause__)
 
 
-def test_a_missing_ray_is_named_with_its_remedy(rerank, tmp_path, monkeypatch):
+def test_a_missing_ray_is_named_with_its_remedy(rerank_bytes, tmp_path, monkeypatch):
     wanted = builtins.__import__
 
     def without_ray(name, *arguments, **settings):
@@ -102,4 +110,4 @@ def test_a_missing_ray_is_named_with_its_remedy(rerank, tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without_ray)
     with pytest.raises(ImportError, match=r'--engine ray needs Ray .*pip install -e "\.\[ray\]"'):
-        rerank(mortal_folder(tmp_path / "collection"), FakeRanker())
+        rerank_bytes(mortal_folder(tmp_path / "collection"), FakeRanker())

@@ -13,7 +13,6 @@ import pytest
 
 from elasticranker.ranker import ElasticRanker
 from elasticranker.runs import workers
-from elasticranker.runs.resumable import rerank_run
 from elasticranker.runs.scoring import here
 from elasticranker.runs.workers import score_in_processes
 from tests.backbones import save_backbone
@@ -26,47 +25,41 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def rerank(tmp_path):
-    """Rerank a folder's run in parts of one query, by two processes unless told otherwise; returns the bytes."""
-
-    def call(folder, ranker, output="out.trec", **settings) -> bytes:
-        settings = {"scoring": partial(score_in_processes, workers=2), "pairs_per_part": DEPTH, **settings}
-        path = rerank_run(folder.path / "bm25.trec", folder, ranker, tmp_path / output, progress=False, **settings)
-        return path.read_bytes() if path.exists() else b""
-
-    return call
+def scoring():
+    """By two processes."""
+    return partial(score_in_processes, workers=2)
 
 
-def test_a_worker_that_is_killed_costs_nothing_but_its_part(rerank, tmp_path):
+def test_a_worker_that_is_killed_costs_nothing_but_its_part(rerank_bytes, tmp_path):
     folder = mortal_folder(tmp_path / "collection", dies_at=FIRST[3])
     ranker = ElasticRanker(save_backbone(tmp_path / "model"), budget="50%", max_query_length=3, max_length=12)
-    expected = rerank(folder, ranker, "expected.trec", scoring=here)
+    expected = rerank_bytes(folder, ranker, "expected.trec", scoring=here)
     cut = ranker.truncated
     assert cut > 0
-    assert rerank(folder, ranker) == expected
+    assert rerank_bytes(folder, ranker) == expected
     assert folder.reads() == sorted([*FIRST, FIRST[3]])
     assert ranker.truncated == 2 * cut
 
 
-def test_what_always_kills_its_worker_is_named_and_the_rest_is_kept(rerank, tmp_path, monkeypatch):
+def test_what_always_kills_its_worker_is_named_and_the_rest_is_kept(rerank_bytes, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "RETRIES", 1)
     folder = mortal_folder(tmp_path / "collection", dies_at=FIRST[0], deaths=2)
     with pytest.raises(ChildProcessError, match=r"part 0 \(queries q0 to q0, 6 candidates\) ended 2 workers.*SIGKILL"):
-        rerank(folder, FakeRanker())
+        rerank_bytes(folder, FakeRanker())
     finished = {path.name[:8] for path in (tmp_path / "out.trec.parts").glob("*.trec.gz")}
     resuming = FakeRanker()
-    rerank(folder, resuming, scoring=here)
+    rerank_bytes(folder, resuming, scoring=here)
     assert resuming.scored == [f"q{number}" for number in range(QUERIES) if f"{number:08d}" not in finished]
 
 
-def test_an_error_in_a_worker_is_the_error_of_the_call(rerank, tmp_path):
+def test_an_error_in_a_worker_is_the_error_of_the_call(rerank_bytes, tmp_path):
     folder = mortal_folder(tmp_path / "collection")
     with pytest.raises(RuntimeError, match="fails at q5") as error:
-        rerank(folder, FakeRanker(fails_at="q5"))
+        rerank_bytes(folder, FakeRanker(fails_at="q5"))
     assert "tests/fakes.py" in str(error.value.__cause__)
 
 
-def test_workers_end_when_their_parent_is_killed(rerank, tmp_path):
+def test_workers_end_when_their_parent_is_killed(rerank_bytes, tmp_path):
     folder = mortal_folder(tmp_path / "collection")
     script = f"""
 from functools import partial
@@ -94,7 +87,9 @@ rerank_run(run, folder, FakeRanker(seconds=0.2), output, scoring=score, pairs_pe
     finished = len(list(parts.glob("*.trec.gz")))
     assert 2 <= finished < QUERIES
     resuming = FakeRanker()
-    assert rerank(folder, resuming, scoring=here) == rerank(folder, FakeRanker(), "expected.trec", scoring=here)
+    assert rerank_bytes(folder, resuming, scoring=here) == rerank_bytes(
+        folder, FakeRanker(), "expected.trec", scoring=here
+    )
     assert len(resuming.scored) == QUERIES - finished
 
 
@@ -105,16 +100,16 @@ def alive(process: int) -> bool:
     return False
 
 
-def test_a_finished_job_starts_no_process(rerank, tmp_path):
+def test_a_finished_job_starts_no_process(rerank_bytes, tmp_path):
     folder = mortal_folder(tmp_path / "collection")
-    done = rerank(folder, FakeRanker(), scoring=here)
-    assert rerank(folder, FakeRanker()) == done
+    done = rerank_bytes(folder, FakeRanker(), scoring=here)
+    assert rerank_bytes(folder, FakeRanker()) == done
     assert folder.reads() == []
 
 
-def test_weights_on_a_gpu_are_refused_before_any_work(rerank, tmp_path):
+def test_weights_on_a_gpu_are_refused_before_any_work(rerank_bytes, tmp_path):
     ranker = FakeRanker()
     ranker.device = "meta"
     with pytest.raises(ValueError, match=r"workers=2: .*--device cpu, or use --engine ray"):
-        rerank(mortal_folder(tmp_path / "collection"), ranker)
+        rerank_bytes(mortal_folder(tmp_path / "collection"), ranker)
     assert not os.path.exists(tmp_path / "out.trec.parts")
