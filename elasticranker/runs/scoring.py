@@ -13,7 +13,7 @@ import pickle
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from elasticranker.runs import format_run
 from elasticranker.runs.inputs import with_texts
@@ -63,7 +63,7 @@ class Failed(NamedTuple):
     error: Exception
     trace: str
 
-    def reraise(self) -> None:
+    def reraise(self) -> NoReturn:
         """Raise the error, with the other process's traceback as its cause."""
         raise self.error from RuntimeError(f"in the process that scored:\n{self.trace}")
 
