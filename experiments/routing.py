@@ -33,6 +33,7 @@ from experiments.routed import Outcome, routing_table, split_in_halves
 if TYPE_CHECKING:
     from elasticranker.collections import Collection
 
+RESUME = "run the same command again to go on: measured queries are kept"
 SHARES = (0.1, 0.25, 0.5, 0.75)
 TRIED = ("free", "centred", "softmaxed", "max-softmax", "entropy", "margin", "std", "two-class-logit")
 
@@ -195,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from elasticranker.cli import guarded
 
     args = _parser().parse_args(argv)
-    return guarded("experiments.routing", lambda: _run(args))
+    return guarded("experiments.routing", lambda: _run(args), resume=RESUME)
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from elasticranker.cost import CostModel
+from elasticranker.files import atomic_write, sha256_file, write_json
 from elasticranker.ladder import Ladder, untuned
 from elasticranker.plan import SubNet
 
@@ -77,13 +77,14 @@ class Checkpoint:
         The manifest is written last, so that a half-written folder never looks like a checkpoint.
         """
         import torch
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
         tensors = {k: v.detach().cpu().to(torch.bfloat16).contiguous() for k, v in self.encoder.state_dict().items()}
-        save_file(tensors, folder / WEIGHTS)
+        with atomic_write(folder / WEIGHTS) as file:  # readable by whom the umask lets, unlike save_file's
+            file.write(save(tensors))
         self.config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         if card:
@@ -98,7 +99,9 @@ class Checkpoint:
             "max_length": self.max_length,
             "ladder": self.ladder.to_json() if self.ladder is not None else None,
             "provenance": self.provenance,
-            "files": {p.name: _digest(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != "README.md"},
+            "files": {
+                p.name: sha256_file(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != "README.md"
+            },
         }
         _write_manifest(folder, manifest)
         return folder
@@ -165,7 +168,7 @@ def fingerprint(source: str | Path) -> str:
         return str(read_manifest(folder)["digest"])
     if folder.is_dir():
         files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".bin", ".txt", ".model"})
-        return _digest_of({p.name: _digest(p) for p in files})
+        return _digest_of({p.name: sha256_file(p) for p in files})
     from transformers import AutoConfig
 
     commit = getattr(AutoConfig.from_pretrained(place), "_commit_hash", None)
@@ -205,7 +208,7 @@ def load(source: str | Path) -> Checkpoint:
     for name, digest in manifest["files"].items():
         if not (folder / name).exists():
             raise ValueError(f"{folder} lacks {name}: the checkpoint is incomplete, get it again")
-        if _digest(folder / name) != digest:
+        if sha256_file(folder / name) != digest:
             raise ValueError(
                 f"{folder / name} is not the file that elastic.json names: truncated or changed, get it again"
             )
@@ -249,18 +252,11 @@ def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Write `elastic.json` with its own digest, whole or not at all."""
     manifest = {key: value for key, value in manifest.items() if key != "digest"}
     manifest["digest"] = _digest_of(manifest)
-    temporary = folder / f"{MANIFEST}.tmp"
-    temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    os.replace(temporary, folder / MANIFEST)
+    write_json(folder / MANIFEST, manifest)
 
 
 def _options(readout: Any) -> dict[str, Any]:
     return {"labels": readout.head.shape[0], "pooler": readout.pooler} if readout.kind == "cls" else {}
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha(file.read())
 
 
 def _digest_of(value: dict[str, Any]) -> str:

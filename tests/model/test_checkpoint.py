@@ -26,6 +26,10 @@ def test_it_is_safetensors_and_json_alone(saved: Path) -> None:
     assert {path.suffix for path in saved.iterdir()} <= {".safetensors", ".json", ".txt", ".md"}
 
 
+def test_who_may_read_one_of_its_files_may_read_all(saved: Path) -> None:
+    assert len({path.stat().st_mode for path in saved.iterdir()}) == 1
+
+
 def test_it_comes_back_whole(saved: Path) -> None:
     checkpoint = load(saved)
     assert checkpoint.widths == (1.0, 0.75, 0.5, 0.25)
