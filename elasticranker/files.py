@@ -14,7 +14,10 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -50,6 +53,12 @@ def atomic_write(path: str | Path, *, scratch: str | Path | None = None) -> Iter
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: str | Path) -> None:
+    """Remove what `atomic_write` left in a folder when its process was killed; for who alone writes there."""
+    for abandoned in Path(folder).glob(".*.tmp"):
+        abandoned.unlink(missing_ok=True)
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -106,6 +115,14 @@ def write_json(path: str | Path, value: Any) -> None:
     """Write a value as indented JSON, atomically."""
     with atomic_write(path) as file:
         file.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors, atomically, and readable by whom the umask lets (unlike safetensors' own files)."""
+    from safetensors.torch import save
+
+    with atomic_write(path) as file:
+        file.write(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
 
 
 def read_json(path: str | Path) -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from elasticranker.cost import CostModel
-from elasticranker.files import atomic_write, sha256_file, write_json
+from elasticranker.files import remove_abandoned, sha256_file, write_json, write_tensors
 from elasticranker.ladder import Ladder, untuned
 from elasticranker.plan import SubNet
 
@@ -77,14 +77,12 @@ class Checkpoint:
         The manifest is written last, so that a half-written folder never looks like a checkpoint.
         """
         import torch
-        from safetensors.torch import save
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(folder)  # or the manifest would name it
         (folder / MANIFEST).unlink(missing_ok=True)
-        tensors = {k: v.detach().cpu().to(torch.bfloat16).contiguous() for k, v in self.encoder.state_dict().items()}
-        with atomic_write(folder / WEIGHTS) as file:  # readable by whom the umask lets, unlike save_file's
-            file.write(save(tensors))
+        write_tensors(folder / WEIGHTS, {k: v.to(torch.bfloat16) for k, v in self.encoder.state_dict().items()})
         self.config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         if card:

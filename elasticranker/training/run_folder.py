@@ -10,7 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elasticranker.files import atomic_write, locked, read_json, refuse_other_job, write_json
+from elasticranker.files import (
+    atomic_write,
+    locked,
+    read_json,
+    refuse_other_job,
+    remove_abandoned,
+    write_json,
+    write_tensors,
+)
 from elasticranker.training.settings import TrainingSettings
 
 STATE = "state.pt"
@@ -55,8 +63,7 @@ class RunFolder:
             if job.exists():
                 refuse_other_job(read_json(job), identity, place=self.path, remedy="name another output (--output)")
         if self.writes:
-            for abandoned in self.path.glob(".*.tmp"):
-                abandoned.unlink(missing_ok=True)
+            remove_abandoned(self.path)
             with atomic_write(stored) as file:
                 file.write(settings.to_json().encode())
             write_json(job, identity)
@@ -85,11 +92,8 @@ class RunFolder:
 
     def save_weights(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Store weights as `<name>.safetensors`."""
-        from safetensors.torch import save
-
         if self.writes:
-            with atomic_write(self.path / f"{name}.safetensors") as file:
-                file.write(save({key: value.detach().cpu().contiguous() for key, value in tensors.items()}))
+            write_tensors(self.path / f"{name}.safetensors", tensors)
 
     def weights(self, *names: str) -> tuple[str, dict[str, Tensor]]:
         """Name and tensors of the first of some stored weights that is there."""

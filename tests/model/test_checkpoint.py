@@ -37,6 +37,15 @@ def test_it_comes_back_whole(saved: Path) -> None:
     assert len(checkpoint.subnets) == 1 + 3 * 4
 
 
+def test_what_a_killed_save_left_is_no_part_of_it(tmp_path: Path) -> None:
+    half = tmp_path / "saved" / ".model.safetensors.0123abcd.tmp"
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    elastic(tmp_path / "source").save(half.parent)
+    assert not half.exists()
+    assert half.name not in json.loads((half.parent / "elastic.json").read_text())["files"]
+
+
 def test_keys_that_are_numbers_come_back_as_texts(tmp_path: Path) -> None:
     checkpoint = elastic(tmp_path / "source")
     checkpoint.provenance = {"training": {"exit_weights": {0: 0.5, 2: 1.3, 10: 0.7}}}
