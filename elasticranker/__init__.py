@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 _HOMES = {
-    "Budget": "elasticranker.budget",
+    "Budget": "elasticranker.planning.budget",
     "ElasticRanker": "elasticranker.ranker",
     "EnergyRouter": "elasticranker.routing",
     "RemoteRanker": "elasticranker.serving.remote",
@@ -19,7 +19,7 @@ _HOMES = {
 __all__ = ["Budget", "ElasticRanker", "EnergyRouter", "RemoteRanker", "__version__"]
 
 if TYPE_CHECKING:
-    from elasticranker.budget import Budget
+    from elasticranker.planning.budget import Budget
     from elasticranker.ranker import ElasticRanker
     from elasticranker.routing import EnergyRouter
     from elasticranker.serving.remote import RemoteRanker

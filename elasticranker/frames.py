@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from elasticranker.plan import strictly_falling
+from elasticranker.planning.plan import strictly_falling
 
 
 def in_incoming_order(frame: pd.DataFrame) -> pd.DataFrame:

@@ -13,18 +13,18 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from elasticranker.budget import Budget
 from elasticranker.frames import check_texts, in_incoming_order
 from elasticranker.model.checkpoint import fingerprint, is_elastic, resolve, tuned_on
 from elasticranker.model.loaded import Loaded, Settings
-from elasticranker.speed import TIME_MARGIN
+from elasticranker.model.speed import TIME_MARGIN
+from elasticranker.planning.budget import Budget
 
 if TYPE_CHECKING:
-    from elasticranker.engine import Engine
     from elasticranker.model.checkpoint import Checkpoint
-    from elasticranker.pairs import Pair
-    from elasticranker.plan import Floats, Ranking
-    from elasticranker.speed import SpeedProfile
+    from elasticranker.model.engine import Engine
+    from elasticranker.model.pairs import Pair
+    from elasticranker.model.speed import SpeedProfile
+    from elasticranker.planning.plan import Floats, Ranking
 
 CHUNK_PAIRS = 3_000  # pairs of the queries that run together: bounds the hidden states that are kept (some 300 MB)
 
@@ -272,7 +272,7 @@ class ElasticRanker(pt.Transformer):
         self.truncated += cut
 
     def _rerank(self, frame: pd.DataFrame) -> pd.DataFrame:
-        from elasticranker.engine import Query
+        from elasticranker.model.engine import Query
 
         engine, ladder = self._loaded.engine, self._loaded.ladder
         if self.budget.kind == "time":

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from elasticranker.evaluation.measures import MEASURES, TESTED, holm, paired_t
 from elasticranker.routing.thresholds import best_count, count_of_share, cut
-from experiments.measures import MEASURES, TESTED, holm, paired_t
 
 COSTS = ("gflops_mean", "gflops_max", "ms_mean", "ms_p50", "ms_p95")  # per query
 TESTS = ("over_random", "p_random", "over_uniform", "p_uniform")

@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyterrier as pt
 
+from elasticranker.evaluation import report
+from elasticranker.evaluation.candidates import Candidates
+from elasticranker.evaluation.interleaved import measure, measured_runs
+from elasticranker.evaluation.journal import Journal
+from elasticranker.evaluation.manifest import machine, today, versions
+from elasticranker.evaluation.measures import effectiveness
 from elasticranker.files import atomic_write, locked, read_json, refuse_other_job, writable_folder, write_json
 from elasticranker.frames import strictly_decreasing
 from elasticranker.routing import query_energies
 from elasticranker.routing.costs import Cost, query_costs
 from elasticranker.routing.energies import ENERGIES, get_energy
-from experiments import report, routing_report
-from experiments.candidates import Candidates
-from experiments.interleaved import measure, measured_runs
-from experiments.journal import Journal
-from experiments.manifest import machine, today, versions
-from experiments.measures import effectiveness
+from experiments import routing_report
 from experiments.routed import Outcome, routing_table, split_in_halves
 
 if TYPE_CHECKING:

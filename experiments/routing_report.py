@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from elasticranker.evaluation.measures import MEASURES, TESTED
+from elasticranker.evaluation.plots import BLUE, GREEN, GREY, PURPLE, SIGNIFICANT, STYLE, VERMILION
+from elasticranker.evaluation.report import cells, markdown
 from elasticranker.files import atomic_write
-from experiments.measures import MEASURES, TESTED
-from experiments.plots import BLUE, GREEN, GREY, PURPLE, SIGNIFICANT, STYLE, VERMILION
-from experiments.report import cells, markdown
 from experiments.routed import TESTS
 
 if TYPE_CHECKING:

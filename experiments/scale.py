@@ -35,7 +35,7 @@ def measure(ranker: ElasticRanker, *, tokens: int, sample: int = 100) -> Measure
         tokens: of a document, on average.
         sample: candidates of the query that is timed.
     """
-    from elasticranker.speed import measure_speed
+    from elasticranker.model.speed import measure_speed
 
     line, packed, reading = _bytes_of_a_run()
     profile = measure_speed(ranker.engine, ranker.checkpoint.plans(), candidates=sample, tokens=tokens, runs=2)

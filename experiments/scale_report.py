@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from experiments.report import markdown
+from elasticranker.evaluation.report import markdown
 
 if TYPE_CHECKING:
-    from elasticranker.ladder import Ladder
+    from elasticranker.model.speed import SpeedProfile
+    from elasticranker.planning.ladder import Ladder
     from elasticranker.ranker import ElasticRanker
-    from elasticranker.speed import SpeedProfile
 
 PASSAGES = 138_000_000  # of MS MARCO v2
 QUERIES_PER_FILE = 10_000  # of a run file that one process reads
@@ -147,7 +147,7 @@ def storage_table(measured: Measured, work: Workload) -> list[list[str]]:
 
 def tables(ranker: ElasticRanker, measured: Measured, work: Workload, machines: Sequence[Machine]) -> str:
     """All tables, as Markdown."""
-    from experiments.manifest import machine, today
+    from elasticranker.evaluation.manifest import machine, today
 
     ladder, here, engine = ranker.checkpoint.plans(), machine(), ranker.engine
     sections = [

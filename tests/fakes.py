@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pyterrier as pt
 
-from elasticranker.budget import Budget
+from elasticranker.planning.budget import Budget
 
 
 class FakeRanker(pt.Transformer):

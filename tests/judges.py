@@ -8,7 +8,7 @@ from typing import ClassVar
 import pandas as pd
 import pyterrier as pt
 
-from elasticranker.budget import Budget
+from elasticranker.planning.budget import Budget
 from elasticranker.routing import EnergyRouter
 
 COLUMNS = ["qid", "query", "docno", "text", "score", "rank"]

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elasticranker import ElasticRanker
-from elasticranker.plan import SubNet
+from elasticranker.planning.plan import SubNet
 from tests.backbones import WORDS, save_backbone
-from tests.test_cost import elastic
+from tests.planning.test_cost import elastic
 
 RANDOM = np.random.default_rng(3)
 

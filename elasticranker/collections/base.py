@@ -2,12 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-if TYPE_CHECKING:
-    from elasticranker.collections.text_loader import TextLoader
+from elasticranker.collections.text_loader import TextLoader
 
 
 class Collection(ABC):
@@ -54,7 +52,7 @@ class Collection(ABC):
         labels = self.qrels()["label"]
         return 2 if len(labels) and labels.max() == 3 else 1
 
-    def text_loader(self, field: str = "text", *, verbose: bool = False, skip_missing: bool = False) -> "TextLoader":
+    def text_loader(self, field: str = "text", *, verbose: bool = False, skip_missing: bool = False) -> TextLoader:
         """A transformer that adds the documents' texts to a frame.
 
         Args:
@@ -65,6 +63,4 @@ class Collection(ABC):
         Example:
             >>> pipeline = bm25 >> collection.text_loader() >> ElasticRanker(budget="25%")  # doctest: +SKIP
         """
-        from elasticranker.collections.text_loader import TextLoader
-
         return TextLoader(self, field="text" if field == "*" else field, skip_missing=skip_missing)

@@ -1,13 +1,22 @@
 """The transformer that puts documents' texts beside their docnos."""
 
 import warnings
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol
 
 import pandas as pd
 import pyterrier as pt
 
-if TYPE_CHECKING:
-    from elasticranker.collections.base import Collection
+
+class Texts(Protocol):
+    """What the loader asks of a collection."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    def texts(self, docnos: Iterable[str]) -> dict[str, str]:
+        """The texts of those documents that are there."""
 
 
 class TextLoader(pt.Transformer):
@@ -19,7 +28,7 @@ class TextLoader(pt.Transformer):
 
     schematic: ClassVar[dict[str, Any]] = {"label": "TextLoader", "help_url": None}
 
-    def __init__(self, collection: "Collection", *, field: str = "text", skip_missing: bool = False) -> None:
+    def __init__(self, collection: Texts, *, field: str = "text", skip_missing: bool = False) -> None:
         """
         Args:
             collection: where the texts are.

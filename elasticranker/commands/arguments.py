@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from elasticranker.collections import Collection
+    from elasticranker.evaluation.candidates import Candidates
     from elasticranker.ranker import ElasticRanker
-    from experiments.candidates import Candidates
 
 
 def add_candidate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
 def read_candidates(args: argparse.Namespace, ranker: ElasticRanker) -> tuple[Collection, Candidates]:
     """What the arguments of `add_candidate_arguments` name, without the queries that the ranker was tuned on."""
     from elasticranker.collections import open_collection
-    from experiments.candidates import load_candidates
+    from elasticranker.evaluation.candidates import load_candidates
 
     collection = open_collection(args.collection, corpus=args.corpus)
     candidates = load_candidates(

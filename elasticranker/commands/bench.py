@@ -1,93 +1,20 @@
-"""Compare side by side with other runtimes and other methods, on the same pairs and weights.
-
-Runtimes: ours at several budgets, sentence-transformers, ONNX Runtime, OpenVINO and FlashRank on the same exported
-weights, interleaved in one process: pairs a second, milliseconds a query, peak memory, nDCG@10 and RR@10. Methods:
-fixed top-k, SEE, a fixed depth and our plans on the same checkpoint. Sizes: other lengths and numbers of candidates.
-What isn't installed is skipped by name. A killed comparison goes on where it was with the same command; parts may be
-added to the same --output one after the other.
-"""
+"""Moved: `python -m experiments.peers`, from a clone."""
 
 from __future__ import annotations
 
 import argparse
 
-from elasticranker.commands.arguments import (
-    add_candidate_arguments,
-    add_model_arguments,
-    add_result_arguments,
-    make_ranker,
-    positive,
-    read_candidates,
-)
-
-RESUME = "run the same command again to go on: what was measured is kept"
-EXAMPLES = """examples:
-  elasticranker bench python-docs --queries 8 --output bench
-  elasticranker bench ./dl19 --corpus corpus.tsv.gz --candidates bm25.trec --queries 10 --threads 2 --output bench
-  elasticranker bench ./dl19 --candidates bm25.trec --parts methods --output methods
-  elasticranker bench ./dl19 --candidates bm25.trec --parts sizes --max-length 512 --without openvino --output sizes"""
+EXAMPLES = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    add_candidate_arguments(parser)
-    parser.add_argument(
-        "--parts",
-        nargs="+",
-        choices=["runtimes", "methods", "sizes"],
-        default=["runtimes", "methods"],
-        help="what to compare (default: runtimes methods)",
-    )
-    parser.add_argument(
-        "--budgets",
-        nargs="+",
-        default=["50%", "25%", "10%", "5%"],
-        metavar="B",
-        help="ours among the runtimes, beside full (default: 50%% 25%% 10%% 5%%)",
-    )
-    parser.add_argument("--rounds", type=positive, default=3, help="timed rounds (default: %(default)s)")
-    parser.add_argument(
-        "--bench-queries",
-        type=positive,
-        default=3,
-        metavar="N",
-        help="queries that are reranked together in a round (default: %(default)s)",
-    )
-    parser.add_argument("--threads", type=positive, metavar="N", help="of every runtime (default: torch's own choice)")
-    parser.add_argument(
-        "--without",
-        nargs="+",
-        default=[],
-        choices=["sentence-transformers", "onnxruntime", "openvino", "flashrank"],
-        metavar="LIBRARY",
-        help="leave out sentence-transformers, onnxruntime, openvino or flashrank",
-    )
-    add_result_arguments(parser)
-    add_model_arguments(parser)
+    """Take whatever the command took."""
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the command."""
-    import torch
-
-    from elasticranker.files import writable_folder
-    from experiments.peers.bench import Settings, run_bench
-
-    settings = Settings(
-        parts=args.parts,
-        budgets=args.budgets,
-        rounds=args.rounds,
-        bench_queries=args.bench_queries,
-        without=args.without,
-        rel=args.rel,
-        note=args.note,
+    """Say where it went."""
+    raise ValueError(
+        "`elasticranker bench` compares with other libraries, which is a study, not a part of the package: run "
+        "`python -m experiments.peers` with the same arguments, from a clone of the project"
     )
-    writable_folder(args.output)
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
-    ranker = make_ranker(args)
-    collection, candidates = read_candidates(args, ranker)
-    arguments = {name: value for name, value in vars(args).items() if name not in ("command", "debug")}
-    report = run_bench(collection, ranker, candidates, output=args.output, settings=settings, arguments=arguments)
-    print(report.text())
-    print(f"\nreport  {args.output}/report.md (and tables, figures, manifest.json)")

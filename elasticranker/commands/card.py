@@ -33,12 +33,13 @@ def run(args: argparse.Namespace) -> None:
 
 def write_card(folder: str, measured: Sequence[str] = ()) -> Path:
     """Write the card of the checkpoint in `folder` and return its path."""
+    from elasticranker.evaluation.measurement import Measurement
     from elasticranker.files import atomic_write
-    from elasticranker.model.card import Measurement, model_card
+    from elasticranker.model.card import model_card
     from elasticranker.model.checkpoint import load
 
     place = Path(folder)
-    card = model_card(load(folder), name=place.name, measured=[Measurement.read(path) for path in measured])
+    card = model_card(load(folder), name=place.name, measured=[Measurement.read(path).section() for path in measured])
     with atomic_write(place / "README.md") as file:
         file.write(card.encode())
     return place / "README.md"

@@ -17,7 +17,7 @@ from elasticranker.commands.experiment import show
 if TYPE_CHECKING:
     import pandas as pd
 
-    from experiments.candidates import Candidates
+    from elasticranker.evaluation.candidates import Candidates
 
 RESUME = "run the same command again to go on: measured queries are kept"
 CANDIDATES = 50  # a question: with 100 two slow cores would need more than five minutes
@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from elasticranker.collections import open_collection
-    from experiments.candidates import load_candidates
-    from experiments.measures import effectiveness
-    from experiments.tradeoff import run_tradeoff
+    from elasticranker.evaluation.candidates import load_candidates
+    from elasticranker.evaluation.measures import effectiveness
+    from elasticranker.evaluation.tradeoff import run_tradeoff
 
     start = time.monotonic()
     ranker = make_ranker(args, trace=True)
@@ -66,8 +66,8 @@ def _runs(output: str, first_stage: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The first stage's run and the full model's."""
     from pathlib import Path
 
+    from elasticranker.evaluation.tradeoff import FULL, system_name
     from elasticranker.runs import read_run
-    from experiments.tradeoff import FULL, system_name
 
     runs = Path(output) / "runs"
     return read_run(runs / f"{first_stage}.trec.gz"), read_run(runs / f"{system_name(FULL)}.trec.gz")

@@ -43,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from elasticranker.budget import Budget
+    from elasticranker.evaluation.tradeoff import run_tradeoff
     from elasticranker.files import writable_folder
-    from experiments.tradeoff import run_tradeoff
+    from elasticranker.planning.budget import Budget
 
     for budget in args.budgets:
         Budget(budget)  # an unknown one is an error now, not after minutes of indexing
@@ -70,8 +70,8 @@ def show(results: pd.DataFrame, output: str) -> None:
     """Print the table of an experiment, how to read it, and where its files are."""
     from pathlib import Path
 
+    from elasticranker.evaluation.report import aligned, cells, footnotes
     from elasticranker.files import read_json
-    from experiments.report import aligned, cells, footnotes
 
     folder = Path(output)
     manifest = read_json(folder / "manifest.json")

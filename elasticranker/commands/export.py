@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> None:
     if args.width != 1 and not args.onnx:
         raise ValueError(f"--width {args.width:g}: a plain Hugging Face checkpoint has full width; add --onnx")
 
-    from elasticranker.export import GRAPH, export_hugging_face, export_onnx
     from elasticranker.model.checkpoint import load
+    from elasticranker.model.export import GRAPH, export_hugging_face, export_onnx
 
     checkpoint = load(args.checkpoint)
     if args.onnx:

@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> None:
 
 def machine() -> dict[str, Any]:
     """What this machine gives, and what `device` and `dtype` will be if they aren't named."""
+    from elasticranker.evaluation.manifest import machine as measured
     from elasticranker.model.loaded import choose_device, choose_dtype
-    from experiments.manifest import machine as measured
 
     here = measured()
     device = choose_device(None)

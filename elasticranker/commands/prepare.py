@@ -72,9 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from elasticranker.training.groups import read_info
+    from elasticranker.training.data.groups import read_info
     from elasticranker.training.preparing import PrepareSettings, prepare_folder
-    from elasticranker.training.teachers import open_teacher
+    from elasticranker.training.teachers.teacher import open_teacher
 
     settings = PrepareSettings(
         **{name: getattr(args, name) for name in NUMBERS},

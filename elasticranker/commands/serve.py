@@ -17,8 +17,8 @@ import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from elasticranker.budget import Budget
 from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive
+from elasticranker.planning.budget import Budget
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

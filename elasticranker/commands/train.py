@@ -19,7 +19,7 @@ from elasticranker.commands.arguments import positive
 from elasticranker.commands.training_arguments import add_training_settings, training_settings
 
 if TYPE_CHECKING:
-    from elasticranker.training.loop import Loop
+    from elasticranker.training.trainer.loop import Loop
 
 RESUME = "run the same command with --resume to go on"
 EXAMPLES = """examples:
@@ -115,7 +115,7 @@ def make_trainer(args: argparse.Namespace) -> Loop:
         name: getattr(args, name) for name in ("resume", "max_minutes", "validate_every", "save_every", "keep", "dtype")
     }
     if args.stage == "align":
-        from elasticranker.training.aligner import AlignmentTrainer
+        from elasticranker.training.trainer.align_stage import AlignmentTrainer
 
         if args.teacher is None:
             raise ValueError("--stage align needs the encoder to learn from: name it by --teacher")
@@ -128,8 +128,8 @@ def make_trainer(args: argparse.Namespace) -> Loop:
             batch_texts=args.batch_pairs,
             **options,
         )
-    from elasticranker.training.groups import read_info
-    from elasticranker.training.trainer import ElasticTrainer
+    from elasticranker.training.data.groups import read_info
+    from elasticranker.training.trainer.rank_stage import ElasticTrainer
 
     data = prepared(args.data, args.teacher, Path(args.output))
     temperature = getattr(args, "temperature", read_info(data).get("temperature", 0.02))
@@ -139,9 +139,9 @@ def make_trainer(args: argparse.Namespace) -> Loop:
 
 def prepared(data: str, teacher: str | None, output: Path) -> Path:
     """The prepared folder: `data` itself, or `output`/prepared, made once by the teacher."""
-    from elasticranker.training.groups import is_prepared
+    from elasticranker.training.data.groups import is_prepared
     from elasticranker.training.preparing import prepare_folder
-    from elasticranker.training.teachers import open_teacher
+    from elasticranker.training.teachers.teacher import open_teacher
 
     if is_prepared(data):
         if teacher is not None:

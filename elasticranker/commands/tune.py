@@ -16,10 +16,10 @@ from elasticranker.commands.card import write_card
 if TYPE_CHECKING:
     import pandas as pd
 
-    from elasticranker.ladder import Ladder
+    from elasticranker.planning.ladder import Ladder
     from elasticranker.ranker import ElasticRanker
-    from elasticranker.training.tables import Table
-    from elasticranker.training.tuning import SplitHalf
+    from elasticranker.training.tuning.search import SplitHalf
+    from elasticranker.training.tuning.tables import Table
 
 EXAMPLES = """examples:
   elasticranker tune --model ./checkpoint --data ./validation --candidates bm25 --queries 150
@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> None:
     from tqdm.auto import tqdm
 
     from elasticranker.collections import open_collection
+    from elasticranker.evaluation.candidates import load_candidates
     from elasticranker.model.checkpoint import is_elastic, query_key, resolve, set_ladder
-    from elasticranker.training.tuning import SHARES, split_half, tune
-    from experiments.candidates import load_candidates
+    from elasticranker.training.tuning.search import SHARES, split_half, tune
 
     if not is_elastic(args.model):
         raise ValueError(f"--model {args.model}: only an elastic checkpoint (a folder) has a ladder to tune")
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
             f"test, and is not stored; give more --queries than {len(tables)}"
         )
     if args.figure:
-        from experiments.plots import draw_front
+        from elasticranker.evaluation.plots import draw_front
 
         draw_front(report(ladder, split), args.figure, title=f"{collection.name}, {len(tables)} queries")
     keys = sorted(query_key(query) for query in candidates.frame["query"].unique())
@@ -87,7 +87,7 @@ def tabulate(ranker: ElasticRanker, frame: pd.DataFrame, qrels: pd.DataFrame) ->
     """Score tables of the queries of a frame with texts."""
     import numpy as np
 
-    from elasticranker.training.tables import make_tables
+    from elasticranker.training.tuning.tables import make_tables
 
     gains = {
         (qid, docno): max(0, label)

@@ -8,14 +8,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from elasticranker.model.checkpoint import Checkpoint
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Source(NamedTuple):
@@ -58,45 +54,7 @@ CITATIONS = """```bibtex
 ```"""
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """A table of `elasticranker experiment` and what a reader must know of it.
-
-    Attributes:
-        results: the table, in the form of results.csv.
-        collection: what was searched.
-        date: when, as YYYY-MM-DD.
-        notes: a line each: queries, processor, what was counted.
-    """
-
-    results: pd.DataFrame
-    collection: str
-    date: str = ""
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def read(cls, folder: str | Path) -> Measurement:
-        """The measurement in an experiment's output folder.
-
-        Raises:
-            ValueError: the folder holds none.
-        """
-        import pandas as pd
-
-        from elasticranker.files import read_json
-        from experiments.report import footnotes
-
-        results, manifest = Path(folder) / "results.csv", Path(folder) / "manifest.json"
-        if not results.exists() or not manifest.exists():
-            raise ValueError(f"{folder} has no results.csv and manifest.json: name the --output of an experiment")
-        made = read_json(manifest)
-        table = pd.read_csv(results, dtype={"budget": str}).fillna({"budget": ""})
-        name = _public(made["job"]["collection"])
-        notes = footnotes({**made["job"], "collection": name}, made["note"])
-        return cls(table, name, made["date"][:10], tuple(notes))
-
-
-def model_card(checkpoint: Checkpoint, *, name: str = "", measured: Sequence[Measurement] = ()) -> str:
+def model_card(checkpoint: Checkpoint, *, name: str = "", measured: Sequence[str] = ()) -> str:
     """The card of a checkpoint, for `Checkpoint.save(folder, card=...)`.
 
     It is made of `checkpoint.provenance`, all of whose entries may be missing: `backbone`, `teacher`, `sources` (names,
@@ -107,7 +65,7 @@ def model_card(checkpoint: Checkpoint, *, name: str = "", measured: Sequence[Mea
     Args:
         checkpoint: the checkpoint.
         name: what users type to get it, such as an id on the hub; by default they see `path/to/checkpoint`.
-        measured: tables to show.
+        measured: what was measured, sections of Markdown (`elasticranker.evaluation.measurement` makes them).
 
     Returns:
         Markdown with the YAML header of the Hugging Face hub.
@@ -131,7 +89,7 @@ def model_card(checkpoint: Checkpoint, *, name: str = "", measured: Sequence[Mea
         _training(about),
     ]
     if measured:
-        parts += ["## Measured", *(_measured(measurement) for measurement in measured)]
+        parts += ["## Measured", *measured]
     parts += ["## Limits", _limits(checkpoint), "## Citations", CITED, CITATIONS]
     return "\n\n".join(parts) + "\n"
 
@@ -161,7 +119,7 @@ def source_of(name: str) -> Source:
     """
     plain = name.removeprefix("irds:").lower()
     known = [prefix for prefix in SOURCES if plain.startswith(prefix)]
-    return SOURCES[max(known, key=len)] if known else Source(_public(name), NOT_STATED)
+    return SOURCES[max(known, key=len)] if known else Source(public_name(name), NOT_STATED)
 
 
 def _header(about: Mapping[str, Any]) -> str:
@@ -199,7 +157,7 @@ def _ladder(checkpoint: Checkpoint) -> str:
         origin = "Not tuned: this is the plan that untuned checkpoints get."
     elif tuned:
         count = f"{len(tuned['queries'])} queries of " if tuned.get("queries") else ""
-        origin = f"Tuned on {count}{_public(str(tuned.get('collection', 'a collection without a name')))}."
+        origin = f"Tuned on {count}{public_name(str(tuned.get('collection', 'a collection without a name')))}."
     else:
         origin = "On what it was tuned is not recorded."
     reading = (
@@ -207,11 +165,11 @@ def _ladder(checkpoint: Checkpoint) -> str:
         "`depth[xwidth]:share of the budget[+weight of the incoming score]`. `quality` is what tuning measured, not a "
         "result to report."
     )
-    return f"{origin} {reading}\n\n{_table(rows)}"
+    return f"{origin} {reading}\n\n{markdown_table(rows)}"
 
 
 def _training(about: Mapping[str, Any]) -> str:
-    facts = [f"- {key}: {_public(str(about[key]))}" for key in ("backbone", "teacher", "date") if about.get(key)]
+    facts = [f"- {key}: {public_name(str(about[key]))}" for key in ("backbone", "teacher", "date") if about.get(key)]
     parts = ["\n".join(facts)] if facts else []
     sources = about.get("sources") or {}
     counts = sources if isinstance(sources, Mapping) else dict.fromkeys(sources, "")
@@ -219,24 +177,14 @@ def _training(about: Mapping[str, Any]) -> str:
         rows = [["source", "data set", "queries", "licence of the data"]]
         for name, count in counts.items():
             known = source_of(name)
-            rows.append([_public(name), known.name, f"{count:,}" if isinstance(count, int) else "", known.licence])
-        parts.append(_table(rows))
+            rows.append([public_name(name), known.name, f"{count:,}" if isinstance(count, int) else "", known.licence])
+        parts.append(markdown_table(rows))
     else:
         parts.append("The training data is not recorded.")
     if about.get("training"):
         parts.append(f"```json\n{json.dumps(about['training'], indent=1, sort_keys=True)}\n```")
     if about.get("before"):
         parts.append(f"It went on from an earlier run:\n\n```json\n{json.dumps(about['before'], indent=1)}\n```")
-    return "\n\n".join(parts)
-
-
-def _measured(measurement: Measurement) -> str:
-    from experiments.report import cells
-
-    date = f", {measurement.date}" if measurement.date else ""
-    parts = [f"### {measurement.collection}{date}", _table(cells(measurement.results))]
-    if measurement.notes:
-        parts.append("\n".join(f"- {note}" for note in measurement.notes))
     return "\n\n".join(parts)
 
 
@@ -260,7 +208,7 @@ def _longest(checkpoint: Checkpoint) -> int:
     return checkpoint.max_length or shape.positions - shape.position_offset
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells, headings first, as a Markdown table."""
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     return "\n".join("| " + " | ".join(row) + " |" for row in [escaped[0], ["---"] * len(rows[0]), *escaped[1:]])
@@ -270,6 +218,6 @@ def _is_path(text: str) -> bool:
     return text.startswith((".", "/", "~")) or os.path.exists(text)
 
 
-def _public(text: str) -> str:
+def public_name(text: str) -> str:
     """A name without the folders of the machine that it comes from."""
     return Path(text).name if not text.startswith("irds:") and _is_path(text) else text

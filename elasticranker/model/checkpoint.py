@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from elasticranker.cost import CostModel
 from elasticranker.files import remove_abandoned, sha256_file, write_json, write_tensors
-from elasticranker.ladder import Ladder, untuned
-from elasticranker.plan import SubNet
+from elasticranker.planning.cost import CostModel
+from elasticranker.planning.ladder import Ladder, untuned
+from elasticranker.planning.plan import SubNet
 
 FORMAT = 1
 MANIFEST = "elastic.json"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from elasticranker.model.encoder import Encoder, Group, padding_mask, run_layer
-from elasticranker.pairs import Batch
+from elasticranker.model.pairs import Batch
 
 
 class Importance:

@@ -12,10 +12,10 @@ from elasticranker.model.checkpoint import Checkpoint, load
 if TYPE_CHECKING:
     import torch
 
-    from elasticranker.engine import Engine
-    from elasticranker.ladder import Ladder
     from elasticranker.model.encoder import LayerWeights
-    from elasticranker.speed import SpeedProfile
+    from elasticranker.model.engine import Engine
+    from elasticranker.model.speed import SpeedProfile
+    from elasticranker.planning.ladder import Ladder
 
 LONGEST = 512  # tokens of a pair, where the backbone allows it
 
@@ -104,8 +104,8 @@ class Loaded:
             return self.__dict__.get("engine") or self._make_engine()
 
     def _make_engine(self) -> Engine:
-        from elasticranker.engine import Engine
-        from elasticranker.pairs import PairEncoder
+        from elasticranker.model.engine import Engine
+        from elasticranker.model.pairs import PairEncoder
 
         settings, shape = self.settings, self.checkpoint.encoder.shape
         device = choose_device(settings.device)
@@ -130,7 +130,7 @@ class Loaded:
     @cached_property
     def speed(self) -> SpeedProfile:
         """What this machine does, measured when it is first asked for (a few seconds)."""
-        from elasticranker.speed import measure_speed
+        from elasticranker.model.speed import measure_speed
 
         with self._lock:
             return self.__dict__.get("speed") or measure_speed(self.engine, self.ladder)

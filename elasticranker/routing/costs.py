@@ -12,7 +12,7 @@ import pandas as pd
 import pyterrier as pt
 from pyterrier.transformer import IdentityTransformer
 
-from elasticranker.budget import Budget
+from elasticranker.planning.budget import Budget
 
 Cost: TypeAlias = float | Callable[[pd.DataFrame], pd.Series] | None
 

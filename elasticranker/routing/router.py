@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyterrier as pt
 
-from elasticranker.budget import Budget
 from elasticranker.frames import in_incoming_order, strictly_decreasing
+from elasticranker.planning.budget import Budget
 from elasticranker.routing.costs import Cost, allowance, query_costs
 from elasticranker.routing.energies import Energy, get_energy
 from elasticranker.routing.rescoring import rescore, rescore_some

@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 import elasticranker
-from elasticranker.budget import Budget
+from elasticranker.planning.budget import Budget
 from elasticranker.serving.forms import (
     CohereAnswer,
     CohereRequest,

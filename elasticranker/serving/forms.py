@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from elasticranker.budget import Budget
 from elasticranker.encodable import encodable
+from elasticranker.planning.budget import Budget
 from elasticranker.serving.scoring import Scored
 
 Text = Annotated[str, AfterValidator(encodable)]

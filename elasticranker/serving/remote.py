@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from elasticranker.budget import Budget
 from elasticranker.frames import check_texts, in_incoming_order, ranked_by, strictly_decreasing
+from elasticranker.planning.budget import Budget
 from elasticranker.serving.client import RerankClient, Secret
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ SLOWEST, FASTEST = 4.0, 0.5  # bounds of the correction: beyond them the profile
 
 
 class Profile(Protocol):
-    """What the schedule needs of `elasticranker.speed.SpeedProfile`."""
+    """What the schedule needs of `elasticranker.model.speed.SpeedProfile`."""
 
     def seconds_of(self, flops: float) -> float:
         """Seconds that `flops` take."""

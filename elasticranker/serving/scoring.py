@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from elasticranker.speed import TIME_MARGIN
+from elasticranker.model.speed import TIME_MARGIN
 
 if TYPE_CHECKING:
-    from elasticranker.engine import Query
-    from elasticranker.pairs import Pair
+    from elasticranker.model.engine import Query
+    from elasticranker.model.pairs import Pair
     from elasticranker.ranker import ElasticRanker
 
 
@@ -149,7 +149,7 @@ class RankerScorer:
         }
 
     def _query(self, task: Task) -> Query:
-        from elasticranker.engine import Query
+        from elasticranker.model.engine import Query
 
         share, budget = task.share, task.budget
         if task.deadline is not None:  # waiting has used up some of its time

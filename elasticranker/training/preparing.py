@@ -13,12 +13,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from elasticranker.files import refuse_other_job, writable_folder
-from elasticranker.training.array_cache import ArrayCache
-from elasticranker.training.groups import Groups, is_prepared, read_info
-from elasticranker.training.provenance import place_name, versions
-from elasticranker.training.pseudo import KINDS
-from elasticranker.training.sources import Source, TrainingQuery
-from elasticranker.training.teachers import Reading, Teacher
+from elasticranker.training.data.array_cache import ArrayCache
+from elasticranker.training.data.groups import Groups, is_prepared, read_info
+from elasticranker.training.data.pseudo import KINDS
+from elasticranker.training.data.sources import Source, TrainingQuery
+from elasticranker.training.origin import place_name, versions
+from elasticranker.training.teachers.teacher import Reading, Teacher
 
 BLOCK = 256  # queries scored together, and between two writes to the cache
 
@@ -32,7 +32,7 @@ class PrepareSettings:
         teacher_candidates: how many of them the teacher mines.
         random_candidates: how many of them are drawn at random.
         pseudo: names of sources whose documents also get queries made from them, taught by the teacher alone; each
-            kind (`elasticranker.training.pseudo`) forms a source of its own, such as `<name>-keywords`.
+            kind (`elasticranker.training.data.pseudo`) forms a source of its own, such as `<name>-keywords`.
         held_out: queries a source (at most a tenth of it) kept for validation.
         drop_false_negatives: leave out negatives that the teacher scores above a query's best positive. The loss `lce`
             does so anyway; without them `kl` can't learn from them either.
@@ -186,7 +186,7 @@ def prepare_folder(
     What is there already is used, and where a process was killed, the next one goes on.
 
     Args:
-        source: name of the data (see `elasticranker.training.open_sources`).
+        source: name of the data (see `elasticranker.training.data.open_sources`).
         teacher: scores the pairs.
         output: the folder.
         settings: how many candidates of which kind.
@@ -195,7 +195,7 @@ def prepare_folder(
     Raises:
         ValueError: the folder holds other data, or there is nothing to prepare.
     """
-    from elasticranker.training.open_sources import open_sources
+    from elasticranker.training.data.open_sources import open_sources
 
     settings = settings or PrepareSettings()
     output = writable_folder(output)

@@ -33,7 +33,7 @@ class TrainingSettings:
         sampling: narrower widths a step: `sandwich` (the smallest and one at random), `random` (one), `all` or `none`.
         narrow_share: share of a step's groups that narrower widths see.
         narrow_weight: weight of their loss.
-        losses: weight of each loss (see `elasticranker.training.losses`).
+        losses: weight of each loss (see `elasticranker.training.trainer.losses`).
         temperature: of the teacher's scores.
         bonus: what a judged positive is worth beyond the teacher's score, in its units.
         self_distillation: share of imitating the full model in the loss of every other sub-network.

@@ -105,9 +105,9 @@ def _show(results: pd.DataFrame, output: str) -> None:
     """Print the tables, how to read them, and where the files are."""
     from pathlib import Path
 
+    from elasticranker.evaluation.report import aligned
     from experiments.online.folder import REPLICAS, ResultsFolder
     from experiments.online.report import footnotes, table_cells
-    from experiments.report import aligned
 
     folder = ResultsFolder(Path(output))
     print(aligned(table_cells(results)), "", sep="\n")

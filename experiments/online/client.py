@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from elasticranker.budget import Budget
-from experiments.candidates import Candidates
-from experiments.measures import effectiveness
+from elasticranker.evaluation.candidates import Candidates
+from elasticranker.evaluation.measures import effectiveness
+from elasticranker.planning.budget import Budget
 from experiments.online.arrivals import Floats, Integers
 from experiments.online.outcome import ANSWERED, FAILED, REJECTED, Outcome, empty
 

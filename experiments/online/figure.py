@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from elasticranker.evaluation.plots import BLUE, GREY, PURPLE, STYLE, VERMILION
 from elasticranker.files import atomic_write
-from experiments.plots import BLUE, GREY, PURPLE, STYLE, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

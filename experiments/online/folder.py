@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from elasticranker.evaluation.manifest import PACKAGES, machine, today, versions
+from elasticranker.evaluation.report import ranker_settings
 from elasticranker.files import atomic_write, locked, read_json, refuse_other_job, writable_folder, write_json
-from experiments.manifest import PACKAGES, machine, today, versions
-from experiments.report import ranker_settings
 
 if TYPE_CHECKING:
     from elasticranker.collections import Collection
+    from elasticranker.evaluation.candidates import Candidates
     from elasticranker.ranker import ElasticRanker
-    from experiments.candidates import Candidates
 
 RUNGS, SIMULATED, REPLICAS, MEASURED = "rungs.csv", "simulated.csv", "replicas.csv", "measured.csv"
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from elasticranker.evaluation.journal import Journal
 from elasticranker.files import refuse_other_job
-from experiments.journal import Journal
 from experiments.online import report
 from experiments.online.arrivals import requests
 from experiments.online.client import Workload, as_outcome, send, workload

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from elasticranker.speed import SpeedProfile
-from experiments.interleaved import measure, measured_runs
-from experiments.journal import Journal
-from experiments.measures import effectiveness
+from elasticranker.evaluation.interleaved import measure, measured_runs
+from elasticranker.evaluation.journal import Journal
+from elasticranker.evaluation.measures import effectiveness
+from elasticranker.model.speed import SpeedProfile
 from experiments.online.arrivals import Floats, Integers
 
 if TYPE_CHECKING:
+    from elasticranker.evaluation.candidates import Candidates
     from elasticranker.ranker import ElasticRanker
-    from experiments.candidates import Candidates
 
 COLUMNS = ("qid", "share", "full_cost", "spend", "ms", "RR@10", "nDCG@10")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from elasticranker.evaluation.report import markdown
 from elasticranker.files import atomic_write
 from experiments.online.figure import draw_online
 from experiments.online.folder import MEASURED, REPLICAS, SIMULATED, ResultsFolder
-from experiments.report import markdown
 
 COUNTS = ("requests", "rejects", "failed", "unanswered", "replicas")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.journal import Journal
+from elasticranker.evaluation.journal import Journal
 from experiments.online import report
 from experiments.online.arrivals import ARRIVALS, requests
 from experiments.online.folder import REPLICAS, RUNGS, SIMULATED, Job, opened

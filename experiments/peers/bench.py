@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from elasticranker.budget import Budget
+from elasticranker.evaluation.candidates import Candidates
+from elasticranker.evaluation.journal import Journal
+from elasticranker.evaluation.manifest import PACKAGES, machine, today, versions
+from elasticranker.evaluation.measures import effectiveness
 from elasticranker.files import atomic_write, locked, read_json, refuse_other_job, writable_folder, write_json
-from experiments.candidates import Candidates
-from experiments.journal import Journal
-from experiments.manifest import PACKAGES, machine, today, versions
-from experiments.measures import effectiveness
+from elasticranker.planning.budget import Budget
 from experiments.peers import figures, methods, runtimes, sizes, standings
 from experiments.peers.report import Report, Section
 from experiments.peers.setup import Setup
@@ -251,7 +251,7 @@ class _Bench:
 
 def _job(collection: Collection, ranker: ElasticRanker, candidates: Candidates, settings: Settings) -> dict[str, Any]:
     """Everything that results depend on but the parts, which may be added one after the other."""
-    from experiments.report import ranker_settings
+    from elasticranker.evaluation.report import ranker_settings
 
     name = collection.name
     return {

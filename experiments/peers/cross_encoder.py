@@ -17,13 +17,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from elasticranker.export import SubNetScorer, export_hugging_face
 from elasticranker.model.checkpoint import Checkpoint
 from elasticranker.model.encoder import Encoder
+from elasticranker.model.export import SubNetScorer, export_hugging_face
 from elasticranker.model.huggingface import family_of, quiet
+from elasticranker.model.pairs import PairEncoder, Template
 from elasticranker.model.readout import ClsReadout, make_readout
-from elasticranker.pairs import PairEncoder, Template
-from elasticranker.plan import Floats
+from elasticranker.planning.plan import Floats
 from experiments.peers.setup import Pairs, Scorer, Setup
 
 READOUT, KIND = "readout.safetensors", "readout.json"

@@ -10,9 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from elasticranker.evaluation.plots import BLUE, GREEN, GREY, PURPLE, STYLE, VERMILION
 from elasticranker.files import atomic_write
 from experiments.peers.methods import DEPTH, FULL, METHODS, OURS, SEE, TOP_K
-from experiments.plots import BLUE, GREEN, GREY, PURPLE, STYLE, VERMILION
 
 LOOKS = {  # colour, marker, line; told apart without colour too
     OURS: (BLUE, "o", "-"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elasticranker.plan import Floats
+from elasticranker.planning.plan import Floats
 from experiments.peers.graphs import ONLY_PROCESSOR, onnx_session
 from experiments.peers.setup import Pairs, Scorer, Setup, Unavailable, graph_folder, linked
 

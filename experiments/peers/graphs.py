@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from elasticranker.plan import Floats
+from elasticranker.planning.plan import Floats
 from experiments.peers.setup import Pairs, Scorer, Setup, Unavailable, graph_folder, int8_graph
 
 Feed = dict[str, np.ndarray]  # int64 [batch, tokens] by the graph's input names

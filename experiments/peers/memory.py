@@ -24,7 +24,7 @@ from experiments.peers.setup import Setup
 
 STATUS = Path("/proc/self/status")
 COLUMNS = ["qid", "query", "docno", "text", "score", "rank"]
-OURS = ("elasticranker.engine", "elasticranker.ranker", "experiments.peers.cross_encoder", "transformers")
+OURS = ("elasticranker.model.engine", "elasticranker.ranker", "experiments.peers.cross_encoder", "transformers")
 
 
 def peak_memory(jobs: Mapping[str, int], setup: Setup, frame: pd.DataFrame) -> Iterator[tuple[str, float]]:

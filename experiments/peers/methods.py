@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from elasticranker.budget import Budget
-from elasticranker.ladder import Ladder, untuned
-from elasticranker.plan import Floats, Plan, Stage, SubNet
-from experiments.candidates import Candidates
-from experiments.journal import Journal
-from experiments.measures import effectiveness, holm, paired_t
+from elasticranker.evaluation.candidates import Candidates
+from elasticranker.evaluation.journal import Journal
+from elasticranker.evaluation.measures import effectiveness, holm, paired_t
+from elasticranker.planning.budget import Budget
+from elasticranker.planning.ladder import Ladder, untuned
+from elasticranker.planning.plan import Floats, Plan, Stage, SubNet
 from experiments.peers.standings import run_of
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from elasticranker.engine import Engine
-    from elasticranker.pairs import Pair
+    from elasticranker.model.engine import Engine
+    from elasticranker.model.pairs import Pair
     from elasticranker.ranker import ElasticRanker
 
 BUDGETS = ("2%", "5%", "10%", "15%", "25%", "35%", "50%", "70%", "100%")
@@ -127,7 +127,7 @@ def rerank(ranker: ElasticRanker, point: Point, frame: pd.DataFrame) -> tuple[pd
     Returns:
         The run (columns qid, docno, score), the FLOPs spent and the FLOPs allowed.
     """
-    from elasticranker.engine import Query
+    from elasticranker.model.engine import Query
 
     ((_, pairs),) = ranker.pairs(frame)
     allowance = point.allowance(ranker.engine, pairs)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from elasticranker.evaluation import report
+from elasticranker.evaluation.report import aligned, markdown
 from elasticranker.files import atomic_write
-from experiments import report
-from experiments.report import aligned, markdown
 
 HEADINGS = {
     "pairs_per_s": "pairs/s",

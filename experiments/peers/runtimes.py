@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from experiments.candidates import Candidates
-from experiments.journal import Journal
+from elasticranker.evaluation.candidates import Candidates
+from elasticranker.evaluation.journal import Journal
 from experiments.peers.memory import peak_memory
 from experiments.peers.roofline import product_rates
 from experiments.peers.setup import Setup

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elasticranker.plan import Floats
+from elasticranker.planning.plan import Floats
 
 if TYPE_CHECKING:
     from elasticranker.model.checkpoint import Checkpoint
@@ -85,7 +85,7 @@ def graph_folder(setup: Setup) -> Path:
     Raises:
         ImportError: the packages of the extra `onnx` aren't installed.
     """
-    from elasticranker.export import GRAPH, export_onnx
+    from elasticranker.model.export import GRAPH, export_onnx
 
     folder = Path(setup.exports) / "onnx"
     if not (folder / GRAPH).exists():

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from elasticranker.plan import Floats
-from experiments.journal import Journal
+from elasticranker.evaluation.journal import Journal
+from elasticranker.planning.plan import Floats
 from experiments.peers.runtimes import SETTLE
 from experiments.peers.systems import FULL, System, our_name
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from elasticranker.pairs import PairEncoder
+    from elasticranker.model.pairs import PairEncoder
 
 LENGTHS = (32, 64, 128, 256, 512)  # tokens of a pair
 CANDIDATES = (1, 3, 10, 30, 100, 300, 1000)

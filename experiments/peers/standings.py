@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.candidates import Candidates
-from experiments.journal import Journal
-from experiments.measures import effectiveness
+from elasticranker.evaluation.candidates import Candidates
+from elasticranker.evaluation.journal import Journal
+from elasticranker.evaluation.measures import effectiveness
 from experiments.peers.roofline import roofline
 from experiments.peers.runtimes import BATCHES, SWEPT_PAIRS
 from experiments.peers.systems import DEFAULT_BATCH, FULL, FULL_FLOAT32, PEER_DEFAULT, PEER_FLOAT32, Ours, Peer, System

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from elasticranker.plan import Floats
+from elasticranker.planning.plan import Floats
 from experiments.peers.setup import Scorer, Setup, Unavailable
 
 if TYPE_CHECKING:

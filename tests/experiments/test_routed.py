@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.measures import MEASURES
+from elasticranker.evaluation.measures import MEASURES
 from experiments.routed import (
     TESTS,
     Outcome,

@@ -5,9 +5,9 @@ import pyterrier as pt
 import pytest
 
 from elasticranker.collections import open_collection
+from elasticranker.evaluation.candidates import load_candidates
 from elasticranker.files import read_json
 from experiments import routing
-from experiments.candidates import load_candidates
 from experiments.routed import COLUMNS
 from experiments.routing import run_routing
 from tests.fakes import FakeRanker, write_collection

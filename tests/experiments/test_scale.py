@@ -2,10 +2,10 @@
 
 import pytest
 
-from elasticranker.ladder import Ladder, Rung
-from elasticranker.plan import Plan, Stage, SubNet
+from elasticranker.model.speed import SpeedProfile
+from elasticranker.planning.ladder import Ladder, Rung
+from elasticranker.planning.plan import Plan, Stage, SubNet
 from elasticranker.ranker import ElasticRanker
-from elasticranker.speed import SpeedProfile
 from experiments import scale, scale_report
 from experiments.scale_report import Machine, Measured, Workload
 from tests.backbones import save_backbone

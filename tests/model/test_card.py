@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
-from elasticranker.ladder import Ladder, Rung
-from elasticranker.model.card import Measurement, model_card, source_of
+from elasticranker.evaluation.measurement import Measurement
+from elasticranker.model.card import model_card, source_of
 from elasticranker.model.checkpoint import Checkpoint, load
-from elasticranker.plan import Plan, Stage, SubNet
-from tests.test_cost import elastic
+from elasticranker.planning.ladder import Ladder, Rung
+from elasticranker.planning.plan import Plan, Stage, SubNet
+from tests.planning.test_cost import elastic
 
 PROVENANCE: dict[str, Any] = {
     "backbone": "intfloat/e5-small-v2",
@@ -127,7 +128,7 @@ def test_no_path_of_the_machine_is_shown(bare: Checkpoint) -> None:
 
 def test_a_measured_table_comes_with_its_conditions(known: Checkpoint) -> None:
     notes = ("43 judged queries", "Some Processor, 2 threads")
-    card = model_card(known, measured=[Measurement(RESULTS, "trec-dl-2019", "2026-11-23", notes)])
+    card = model_card(known, measured=[Measurement(RESULTS, "trec-dl-2019", "2026-11-23", notes).section()])
     assert "### trec-dl-2019, 2026-11-23" in card
     assert "| system | budget | nDCG@10 | GFLOPs mean | p vs full |" in card
     assert "| elastic | 100% | 0.7120 | 512.3 |  |" in card
@@ -150,7 +151,7 @@ def test_a_measurement_is_read_from_an_experiment(known: Checkpoint, tmp_path: P
     manifest = {"job": job, "note": "easier than the full collection", "date": "2026-11-23T10:00:00+00:00"}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     RESULTS.to_csv(tmp_path / "results.csv", index=False)
-    card = model_card(known, measured=[Measurement.read(tmp_path)])
+    card = model_card(known, measured=[Measurement.read(tmp_path).section()])
     assert "### trec-dl-2019, 2026-11-23" in card
     assert "43 judged queries of trec-dl-2019; 100 candidates a query" in card
     assert "- Some Processor, 2 threads, dtype float32" in card

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from elasticranker.model.checkpoint import fingerprint, load
-from tests.test_cost import elastic
+from tests.planning.test_cost import elastic
 
 
 @pytest.fixture(scope="module")

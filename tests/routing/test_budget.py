@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elasticranker.budget import Budget
+from elasticranker.planning.budget import Budget
 from elasticranker.routing import EnergyRouter
 from tests.judges import COLUMNS, Bomb, Judge, Priced, backwards, by_margin, frame, margins, routes
 

@@ -21,7 +21,7 @@ import requests
 
 from elasticranker.serving.client import RerankClient
 from tests.backbones import WORDS
-from tests.test_cost import elastic
+from tests.planning.test_cost import elastic
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 180.0  # seconds until a test that hangs fails

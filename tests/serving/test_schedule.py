@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elasticranker.model.speed import SpeedProfile
 from elasticranker.serving.schedule import ElasticSchedule, Overloaded, Ticket
-from elasticranker.speed import SpeedProfile
 from tests.fakes import FakeClock
 
 PROFILE = SpeedProfile((1e8, 1e9, 1e10), (0.05, 0.12, 0.6))

@@ -11,7 +11,7 @@ import pytest
 from elasticranker import ElasticRanker
 from elasticranker.serving.scoring import RankerScorer, Task
 from tests.backbones import WORDS
-from tests.test_cost import elastic
+from tests.planning.test_cost import elastic
 
 QUERY = "how do i copy a whole folder"
 TEXTS = [" ".join(WORDS[start : start + length]) for start in range(6) for length in (2, 9, 17)]

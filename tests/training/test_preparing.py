@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elasticranker.training.array_cache import ArrayCache
-from elasticranker.training.groups import Groups, digest, is_prepared, read_info
+from elasticranker.training.data.array_cache import ArrayCache
+from elasticranker.training.data.groups import Groups, digest, is_prepared, read_info
+from elasticranker.training.data.sources import Source, TrainingQuery, read_sources
 from elasticranker.training.preparing import PrepareSettings, prepare, prepare_folder
-from elasticranker.training.sources import Source, TrainingQuery, read_sources
 from tests.training.tiny import OverlapTeacher, make_groups, write_source
 
 DOCUMENTS = ["red fox", "red dog", "blue cat", "blue moon", "green star"]

@@ -14,9 +14,9 @@ import pytest
 from elasticranker import ElasticRanker
 from elasticranker.cli import build_parser, main
 from elasticranker.commands.training_arguments import HELP, training_settings
-from elasticranker.training.groups import Groups, read_info
-from elasticranker.training.loop import Loop
+from elasticranker.training.data.groups import Groups, read_info
 from elasticranker.training.settings import TrainingSettings
+from elasticranker.training.trainer.loop import Loop
 from tests.backbones import save_backbone
 from tests.training.tiny import write_source
 

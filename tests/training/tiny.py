@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from elasticranker.training.array_cache import ArrayCache
-from elasticranker.training.groups import Groups
+from elasticranker.training.data.array_cache import ArrayCache
+from elasticranker.training.data.groups import Groups
+from elasticranker.training.data.sources import Source, TrainingQuery, read_sources
 from elasticranker.training.preparing import PrepareSettings, prepare
 from elasticranker.training.settings import TrainingSettings
-from elasticranker.training.sources import Source, TrainingQuery, read_sources
 from tests.backbones import WORDS
 
 SETTINGS = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from elasticranker.speed import SpeedProfile
+from elasticranker.model.speed import SpeedProfile
 from experiments.online.quality import Rungs
 
 SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)

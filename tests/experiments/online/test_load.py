@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from elasticranker.evaluation.candidates import Candidates
 from elasticranker.files import read_json
-from experiments.candidates import Candidates
 from experiments.online.client import Reply, as_outcome, send, workload
 from experiments.online.folder import Job
 from experiments.online.load import run_load

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 from elasticranker.files import read_json
-from elasticranker.ladder import Ladder, Rung
-from elasticranker.plan import SubNet, even
+from elasticranker.planning.ladder import Ladder, Rung
+from elasticranker.planning.plan import SubNet, even
 from experiments.online import planning
 from experiments.online.__main__ import main
 from experiments.online.quality import COLUMNS, as_rungs
 from tests.fakes import write_collection
-from tests.test_cost import elastic
+from tests.planning.test_cost import elastic
 
 QUERIES = 3
 TEXTS = ["the river bank", "a cat", "money flows to the bank of the river", "how do i copy a whole folder"]

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments.candidates import Candidates
+from elasticranker.evaluation.candidates import Candidates
 from experiments.peers.setup import Setup
-from tests.test_cost import elastic
+from tests.planning.test_cost import elastic
 
 LENGTH = 72  # positions of the tiny backbone
 WORDS = "the river bank money flows water deep cat dog quick brown fox jumps over lazy sun moon star"

@@ -7,8 +7,8 @@ import argparse
 import pandas as pd
 import pytest
 
-from elasticranker.commands import bench as command
 from elasticranker.files import read_json
+from experiments.peers import __main__ as command
 from experiments.peers import bench, methods, runtimes, sizes, standings
 from experiments.peers.bench import Settings
 from tests.fakes import write_collection
@@ -30,7 +30,7 @@ def folder(candidates, tmp_path, monkeypatch):
 
 @pytest.fixture
 def run_command(folder, setup, tmp_path, monkeypatch):
-    """Run `elasticranker bench` on the tiny collection and checkpoint, in no time."""
+    """Run `python -m experiments.peers` on the tiny collection and checkpoint, in no time."""
     monkeypatch.setattr(runtimes, "SETTLE", 0.0)
     monkeypatch.setattr(sizes, "SETTLE", 0.0)
     monkeypatch.setattr(sizes, "LENGTHS", (16, 32))

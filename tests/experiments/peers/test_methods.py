@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tqdm import tqdm
 
-from elasticranker.ladder import untuned
-from elasticranker.plan import SubNet
-from experiments.journal import Journal
+from elasticranker.evaluation.journal import Journal
+from elasticranker.planning.ladder import untuned
+from elasticranker.planning.plan import SubNet
 from experiments.peers import methods
 from experiments.peers.methods import DEPTH, FULL, OURS, SEE, TOP_K, compared, points, rerank
 
@@ -66,7 +66,7 @@ def test_no_method_spends_more_than_its_budget(ranker, candidates, share: float,
 
 def trace(ranker, point, frame) -> pd.Series:
     """The last sub-network of every candidate, by docno."""
-    from elasticranker.engine import Query
+    from elasticranker.model.engine import Query
 
     ((_, pairs),) = ranker.pairs(frame)
     allowance = point.allowance(ranker.engine, pairs)

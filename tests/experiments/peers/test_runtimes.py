@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from tqdm import tqdm
 
-from experiments.candidates import Candidates
-from experiments.journal import Journal
+from elasticranker.evaluation.candidates import Candidates
+from elasticranker.evaluation.journal import Journal
 from experiments.peers import roofline, runtimes, standings
 from experiments.peers.runtimes import bench_slice, measure_runtimes
 from experiments.peers.setup import Setup

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tqdm import tqdm
 
-from experiments.journal import Journal
+from elasticranker.evaluation.journal import Journal
 from experiments.peers import sizes
 from experiments.peers.sizes import QUARTER, cells, crossovers, exponent, made_up, summary, verdicts
 from experiments.peers.systems import FULL, Ours, Peer

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from elasticranker.evaluation.candidates import Candidates
 from elasticranker.model.checkpoint import load
-from experiments.candidates import Candidates
 from experiments.peers.memory import peak_memory
 from experiments.peers.setup import Setup
 from experiments.peers.systems import FULL, FULL_FLOAT32, PEERS, Peer, open_system, open_systems, ranked

@@ -1,0 +1,1 @@
+"""The harness: effectiveness against cost, measured so that others can repeat it."""

@@ -1,0 +1,131 @@
+"""What an experiment reranks: judged queries of a collection, and candidates for them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Collection_
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from elasticranker.files import sha256
+from elasticranker.model.checkpoint import query_key
+from elasticranker.runs import read_run
+from elasticranker.runs.inputs import refuse_missing_documents, with_queries, with_texts
+
+if TYPE_CHECKING:
+    from elasticranker.collections import Collection
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """A first stage's output over the judged queries of a collection.
+
+    Attributes:
+        system: What the first stage is called in tables.
+        frame: Columns qid, query, docno, text, score, rank; queries in the collection's order.
+        qrels: Columns qid, docno, label, of the judged queries only.
+        queries: Number of judged queries, those without candidates included.
+        left_out: Number of judged queries that were left out because the reranker was tuned on them.
+    """
+
+    system: str
+    frame: pd.DataFrame
+    qrels: pd.DataFrame
+    queries: int
+    left_out: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that a measurement on these candidates depends on."""
+        rows = self.frame[["qid", "query", "docno", "text"]].itertuples(index=False, name=None)
+        scores, labels = self.frame["score"].to_numpy(dtype="float64"), self.qrels.itertuples(index=False, name=None)
+        return sha256(*(field for row in rows for field in row), scores.tobytes(), repr(list(labels)))
+
+
+def load_candidates(
+    collection: Collection,
+    candidates: str = "bm25",
+    *,
+    k: int | None = None,
+    queries: int | None = None,
+    engine: Literal["pisa", "terrier"] = "pisa",
+    skip_missing: bool = False,
+    tuned_on: Collection_[str] = frozenset(),
+) -> Candidates:
+    """Gather candidates with their texts.
+
+    Args:
+        collection: Queries, qrels and documents.
+        candidates: "bm25" to search for them; a run file; or the name of one of the collection's own runs, such as
+            "scoreddocs".
+        k: Keep at most so many candidates a query. Defaults to 100 for "bm25", to all for a run.
+        queries: Take so many judged queries, evenly spaced through the collection. Defaults to all.
+        engine: What searches for "bm25": "pisa" or "terrier".
+        skip_missing: Leave out candidates that the corpus lacks, instead of refusing them.
+        tuned_on: `query_key`s of queries to leave out before any are taken: those that the reranker was tuned on.
+
+    Raises:
+        ValueError: No query is judged, `queries` or `k` is below 1, or the run is malformed.
+        KeyError: There is no such run, or queries or documents are missing from the collection.
+
+    Example:
+        >>> load_candidates(open_collection("trec-dl-2019"), "bm25.top100.trec").frame.head(1)
+    """
+    for name, value in (("queries", queries), ("k", k)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}: must be 1 or more")
+    topics, qrels, left_out = judged(collection, queries, tuned_on)
+    if candidates == "bm25":
+        from elasticranker.retrieval import bm25
+
+        found = bm25(collection, engine=engine, k=k or 100).transform(topics)
+        system = "bm25"
+    else:
+        run, system = _run(collection, candidates)
+        found = with_queries(run, collection)
+    found = found[found["qid"].isin(topics["qid"])]
+    if k is not None:
+        found = found[found["rank"] < k]
+    if not skip_missing:
+        refuse_missing_documents(found["docno"], collection)
+    order = {qid: position for position, qid in enumerate(topics["qid"])}
+    found = found.sort_values("rank", kind="stable").sort_values("qid", key=lambda qids: qids.map(order), kind="stable")
+    frame = with_texts(found[["qid", "query", "docno", "score", "rank"]], collection).reset_index(drop=True)
+    if frame.empty:
+        raise ValueError(f"{candidates} has no candidates for the judged queries of {collection.name}")
+    return Candidates(system, frame, qrels, len(topics), left_out)
+
+
+def judged(
+    collection: Collection, queries: int | None = None, tuned_on: Collection_[str] = frozenset()
+) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Topics that have judgements, the judgements of those topics, and how many were left out as tuned on.
+
+    Evenly spaced topics if only some are wanted.
+    """
+    topics, qrels = collection.queries(), collection.qrels()
+    topics = topics[topics["qid"].isin(qrels["qid"])]
+    if topics.empty:
+        raise ValueError(f"no query of {collection.name} is judged: an experiment needs qrels")
+    known = topics["query"].map(query_key).isin(tuned_on)
+    topics = topics[~known]
+    if topics.empty:
+        raise ValueError(
+            f"the checkpoint's ladder was tuned on every judged query of {collection.name}: a result on them would "
+            "mean nothing; name another collection"
+        )
+    if queries is not None and queries < len(topics):
+        topics = topics.iloc[np.linspace(0, len(topics), queries, endpoint=False).astype(int)]
+    kept = qrels[qrels["qid"].isin(topics["qid"])].reset_index(drop=True)
+    return topics.reset_index(drop=True), kept, int(known.sum())
+
+
+def _run(collection: Collection, candidates: str) -> tuple[pd.DataFrame, str]:
+    """A run by file or by the collection's own name for it, and what to call it."""
+    path = Path(candidates)
+    run = read_run(path) if path.is_file() else collection.run(candidates)
+    stem = path.name.removesuffix(".gz").removesuffix(".trec")
+    return run, "bm25" if "bm25" in stem.lower() else stem

@@ -1,0 +1,274 @@
+"""The engine: many queries' plans at once, over shared batches.
+
+Queries of a chunk advance together: each one's `walk` says what it wants scored, pairs of one sub-network share batches
+whichever query they belong to, and the scores go back. Inside a batch pairs of one bucket form a group: attention runs
+group by group without padding beyond the bucket, everything else over all tokens at once. Hidden states that a later
+stage may go on from are kept until the query is done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elasticranker.model import flops  # noqa: F401 (registers a formula)
+from elasticranker.model.encoder import Encoder, Group, LayerWeights, padding_mask
+from elasticranker.model.pairs import Batch, Bucket, Pair, PairEncoder
+from elasticranker.model.products import choose
+from elasticranker.planning.cost import CostModel
+from elasticranker.planning.plan import Candidates, Floats, Plan, Ranking, SubNet, Work, walk
+
+Clock = Callable[[], float]
+
+
+@dataclass
+class Query:
+    """One query to rerank.
+
+    Attributes:
+        pairs: its candidates in incoming order; a pair that comes twice is one object twice.
+        prior: `[n]` their incoming scores, or None.
+        plan: how to spend.
+        budget: FLOPs that must not be exceeded.
+        deadline: on the engine's clock; None for none.
+    """
+
+    pairs: list[Pair]
+    prior: Floats | None
+    plan: Plan
+    budget: int
+    deadline: float | None = None
+
+
+class _State(NamedTuple):
+    """Hidden states of one pair: some rows of a batch that was run."""
+
+    batch: Tensor  # [N, H]
+    start: int
+    tokens: int
+    subnet: SubNet
+
+    @property
+    def hidden(self) -> Tensor:
+        """`[T, H]`."""
+        return self.batch[self.start : self.start + self.tokens]
+
+
+@dataclass
+class _Running:
+    """A query under way: its walk, the work it asked for and the states that it may go on from."""
+
+    query: Query
+    buckets: list[Bucket]
+    walk: Generator[Work, Floats, Ranking]
+    work: Work | None = None
+    scores: Floats = field(default_factory=lambda: np.empty(0))
+    states: dict[int, _State] = field(default_factory=dict)
+    seen: dict[tuple[int, SubNet], float] = field(default_factory=dict)  # by identity of the pair
+    ranking: Ranking | None = None
+
+    def send(self, scores: Floats | None) -> None:
+        """Let the walk go on to its next work, or to its ranking."""
+        try:
+            self.work = next(self.walk) if scores is None else self.walk.send(scores)
+            self.scores = np.full(len(self.work.candidates), np.nan)
+        except StopIteration as stop:
+            self.work, self.ranking, self.states = None, stop.value, {}
+
+
+class _Item(NamedTuple):
+    """One pair to score: whose, which candidate, where its score belongs, and its bucket."""
+
+    running: _Running
+    candidate: int
+    place: int
+    bucket: Bucket
+
+
+class _Layout(NamedTuple):
+    """Pairs of one batch, a group of tensors a bucket."""
+
+    batches: list[Batch]
+    groups: list[Group]
+
+
+def _candidates(buckets: Sequence[Bucket], prior: Floats | None = None) -> Candidates:
+    tokens = np.asarray([bucket.tokens for bucket in buckets], dtype=np.int64)
+    return Candidates(tokens, buckets[0].slots if buckets else 0, prior)
+
+
+class Engine:
+    """Scores pairs with sub-networks of one encoder.
+
+    Args:
+        encoder: the trained encoder (float32); narrower and rounded copies are cut from it on demand, once each.
+        pairs: lays out pairs.
+        cost: prices, the same that plans are made with.
+        dtype: of weights and activations.
+        device: where to run.
+        batch_size: padded tokens of a batch.
+        clock: seconds, for deadlines.
+        weights: layers that exist already, by width (see `Engine.weights`): a process that shares another's.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        pairs: PairEncoder,
+        cost: CostModel,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        batch_size: int,
+        clock: Clock = time.perf_counter,
+        weights: Mapping[float, list[LayerWeights]] | None = None,
+    ) -> None:
+        self.encoder, self.pairs, self.cost = encoder, pairs, cost
+        self.dtype, self.device, self.batch_size, self.clock = dtype, device, batch_size, clock
+        self.full = SubNet(encoder.shape.layers)
+        self._products = choose(encoder.shape.activation, dtype, device, most=batch_size)
+        self._weights = dict(weights or {})
+
+    def costs(self, pairs: Sequence[Pair]) -> Candidates:
+        """What a plan needs to know of a query's candidates (without their prior)."""
+        return _candidates([self.pairs.bucket(pair) for pair in pairs])
+
+    def full_cost(self, pairs: Sequence[Pair]) -> int:
+        """FLOPs of the whole model over a query's candidates."""
+        return int(self.costs(pairs).costs(self.cost, self.full).sum())
+
+    @torch.inference_mode()
+    def rank(self, queries: Sequence[Query]) -> list[Ranking]:
+        """Carry out the plans of some queries together.
+
+        Args:
+            queries: with their pairs, plans and budgets.
+
+        Returns:
+            A ranking a query, in the order given.
+        """
+        running = [self._start(query) for query in queries]
+        while waiting := [item for item in running if item.work is not None]:
+            for subnet, items in self._batches(waiting):
+                self._run(subnet, items)
+            for item in waiting:
+                item.send(item.scores)
+        return [item.ranking for item in running if item.ranking is not None]
+
+    def _start(self, query: Query) -> _Running:
+        buckets = [self.pairs.bucket(pair) for pair in query.pairs]
+        walking = walk(query.plan, self.full, _candidates(buckets, query.prior), self.cost, query.budget)
+        running = _Running(query, buckets, walking)
+        running.send(None)
+        return running
+
+    def _batches(self, waiting: list[_Running]) -> Iterator[tuple[SubNet, list[_Item]]]:
+        """Work of all queries by sub-network and states at hand, sorted by bucket, `batch_size` tokens a batch."""
+        work_of: dict[tuple[SubNet, SubNet | None], list[_Item]] = defaultdict(list)
+        for running in waiting:
+            work = running.work
+            if work is None:
+                continue
+            for place, candidate in enumerate(work.candidates.tolist()):
+                state = running.states.get(candidate)
+                since = state.subnet if state is not None and work.subnet.continues(state.subnet) else None
+                work_of[work.subnet, since].append(_Item(running, candidate, place, running.buckets[candidate]))
+        for (subnet, _), items in work_of.items():
+            for batch in self._cut(sorted(items, key=lambda item: item.bucket)):
+                now = self.clock()
+                deadlines = [item.running.query.deadline for item in batch]
+                part = [i for i, deadline in zip(batch, deadlines, strict=True) if deadline is None or now < deadline]
+                if part:
+                    yield subnet, part
+
+    def _cut(self, items: list[_Item]) -> Iterator[list[_Item]]:
+        """Runs of items whose padded tokens add up to at most `batch_size` (or one item)."""
+        start = tokens = 0
+        for index, item in enumerate(items):
+            if index > start and tokens + item.bucket.tokens > self.batch_size:
+                yield items[start:index]
+                start, tokens = index, 0
+            tokens += item.bucket.tokens
+        if items:
+            yield items[start:]
+
+    def _run(self, subnet: SubNet, items: list[_Item]) -> None:
+        """Score one batch and hand out its scores and, where they may be used again, its hidden states."""
+        layout = self._lay_out([(item.bucket, item.running.query.pairs[item.candidate]) for item in items])
+        state = items[0].running.states.get(items[0].candidate)
+        if state is not None and subnet.continues(state.subnet):
+            hidden, done = torch.cat([item.running.states[item.candidate].hidden for item in items]), state.subnet.depth
+        else:
+            hidden, done = self._embed(layout), 0
+        layers = self.weights(subnet.width)[done : subnet.depth]
+        hidden = self.encoder.run_groups(hidden, layers, layout.groups, self._products)
+        scores = self._read(hidden, subnet.depth, layout)
+        start = 0
+        for item, score in zip(items, scores.tolist(), strict=True):
+            running = item.running
+            # A row's last bits depend on its place in a batch; the same pair twice must tie all the same.
+            pair = running.query.pairs[item.candidate]
+            running.scores[item.place] = running.seen.setdefault((id(pair), subnet), score)
+            if running.work is not None and running.work.keep:
+                running.states[item.candidate] = _State(hidden, start, item.bucket.tokens, subnet)
+            else:
+                running.states.pop(item.candidate, None)
+            start += item.bucket.tokens
+
+    def _lay_out(self, pairs: Sequence[tuple[Bucket, Pair]]) -> _Layout:
+        """Pairs that are sorted by bucket, as one group of tensors a bucket."""
+        batches, groups = [], []
+        for bucket, members in groupby(pairs, key=lambda item: item[0]):
+            batch = self.pairs.batch([pair for _, pair in members], *bucket).to(self.device)
+            batches.append(batch)
+            groups.append(Group(len(batch.ids), bucket.tokens, padding_mask(batch.lengths, bucket.tokens, self.dtype)))
+        return _Layout(batches, groups)
+
+    def _embed(self, layout: _Layout) -> Tensor:
+        """Embeddings `[N, H]` of a layout's pairs."""
+        parts = [self.encoder.embeddings(batch.ids, batch.types, self.dtype).flatten(0, 1) for batch in layout.batches]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _read(self, hidden: Tensor, depth: int, layout: _Layout) -> Floats:
+        """Scores of a layout's pairs from hidden states `[N, H]` after `depth` layers."""
+        scores, start = [], 0
+        for batch, group in zip(layout.batches, layout.groups, strict=True):
+            end = start + group.size * group.tokens
+            states = hidden[start:end].view(group.size, group.tokens, -1)
+            scores.append(self.encoder.read(states, depth, batch.segments))
+            start = end
+        return torch.cat(scores).double().cpu().numpy()
+
+    @torch.inference_mode()
+    def every_exit(self, pairs: Sequence[Pair], width: float) -> dict[int, Floats]:
+        """Scores `[n]` of pairs at every exit of one width: one pass gives all depths. For tables, not for ranking."""
+        scores = {depth: np.empty(len(pairs)) for depth in self.encoder.depths}
+        weights = self.weights(width)
+        buckets = [self.pairs.bucket(pair) for pair in pairs]
+        order = sorted(range(len(pairs)), key=lambda index: buckets[index])
+        size = max(1, self.batch_size // max((bucket.tokens for bucket in buckets), default=1))
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            layout = self._lay_out([(buckets[row], pairs[row]) for row in rows])
+            hidden, done = self._embed(layout), 0
+            for depth in self.encoder.depths:
+                hidden = self.encoder.run_groups(hidden, weights[done:depth], layout.groups, self._products)
+                done = depth
+                scores[depth][rows] = self._read(hidden, depth, layout)
+        return scores
+
+    def weights(self, width: float) -> list[LayerWeights]:
+        """Every layer at one width and this engine's dtype, as contiguous tensors made once."""
+        if width not in self._weights:
+            with torch.inference_mode():
+                cut = self.encoder.weights(width, self.dtype)
+                self._weights[width] = [LayerWeights(*(tensor.contiguous() for tensor in layer)) for layer in cut]
+        return self._weights[width]

@@ -1,0 +1,295 @@
+"""How a query's budget is spread over its candidates and over sub-networks.
+
+A plan is a list of stages. Each scores, best first, as many of the previous stage's candidates as its share of the
+budget affords; what it leaves rolls over to the next. Nothing is searched at query time, and nothing is scored before
+it is paid for, so a query never costs more than its budget, whatever the number and the lengths of its candidates.
+
+Pure Python and numpy: with `cost.py` this is all there is to read to check that promise. Scores come from outside
+(`walk` is a generator that asks for them), so the same code plans for the real model, for tables and for tests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticranker.planning.cost import CostModel
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+TIER_GAP = 1e-3  # between the scores of candidates that reached different stages
+
+
+@dataclass(frozen=True, order=True)
+class SubNet:
+    """The first `depth` layers, with the first `width` share of each layer's heads and neurons. Depth 0: no layer."""
+
+    depth: int
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.depth < 0 or not 0 < self.width <= 1:
+            raise ValueError(f"{self}: depth must be 0 or more, width above 0 and at most 1")
+
+    def continues(self, other: SubNet | None) -> bool:
+        """Can it go on from the hidden states that `other` left?"""
+        # Depth 0 runs no layer, so its states serve every width.
+        return other is not None and self.depth >= other.depth and (other.width == self.width or other.depth == 0)
+
+    def __str__(self) -> str:
+        return f"{self.depth}" if self.width == 1 else f"{self.depth}x{self.width:g}"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A sub-network, the share of the budget that it may spend, and the weight of the incoming score beside its own."""
+
+    subnet: SubNet
+    share: float
+    prior: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1 or not 0 <= self.prior < math.inf:
+            raise ValueError(f"{self}: share must be from 0 to 1, prior 0 or more")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages whose shares add up to 1.
+
+    Example:
+        >>> plan = Plan((Stage(SubNet(0), 0.1, prior=0.5), Stage(SubNet(2), 0.4), Stage(SubNet(12), 0.5)))
+        >>> str(plan)
+        '0:10%+0.5 > 2:40% > 12:50%'
+    """
+
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        if not self.stages or abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
+            raise ValueError(f"the shares of a plan's stages must add up to 1: {self.stages}")
+
+    def __str__(self) -> str:
+        return " > ".join(
+            f"{stage.subnet}:{stage.share:.0%}" + (f"+{stage.prior:.2g}" if stage.prior else "")
+            for stage in self.stages
+        )
+
+
+class Work(NamedTuple):
+    """Candidates to score with one sub-network; `keep` says that their hidden states may be used again."""
+
+    candidates: Integers
+    subnet: SubNet
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What a plan needs to know of a query's candidates, in incoming order.
+
+    Prices are computed once: use it with one cost model.
+
+    Attributes:
+        tokens: `[n]` bucketed token counts.
+        slots: leading positions that hold the query, bucketed.
+        prior: `[n]` incoming scores, or None where the frame has none that can be used.
+    """
+
+    tokens: Integers
+    slots: int
+    prior: Floats | None = None
+    _known: dict[tuple[SubNet, int | None], Integers] = field(default_factory=dict, repr=False, compare=False)
+
+    def costs(self, cost: CostModel, subnet: SubNet, since: SubNet | None = None) -> Integers:
+        """`[n]` FLOPs of each candidate through a sub-network, going on from `since` where it can."""
+        start = since.depth if since is not None and subnet.continues(since) else None
+        if (subnet, start) not in self._known:
+            lengths, place = np.unique(self.tokens, return_inverse=True)
+            prices = [cost.pair(int(length), self.slots, subnet.depth, subnet.width, start) for length in lengths]
+            self._known[subnet, start] = np.asarray(prices, dtype=np.int64)[place]
+        return self._known[subnet, start]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What became of a query's candidates.
+
+    Attributes:
+        order: `[n]` candidates from best to worst.
+        scores: `[n]` strictly falling scores, in that order; distinct in single precision too.
+        subnets: `[n]` by candidate (incoming order): the last sub-network that scored it, or None.
+        spend: `[n]` by candidate: FLOPs executed.
+        complete: False where a deadline ended the plan early.
+    """
+
+    order: Integers
+    scores: Floats
+    subnets: list[SubNet | None]
+    spend: Integers
+    complete: bool
+
+
+def walk(
+    plan: Plan, full: SubNet, candidates: Candidates, cost: CostModel, budget: int
+) -> Generator[Work, Floats, Ranking]:
+    """Spend `budget` FLOPs on a query's candidates.
+
+    A generator: it yields the `Work` to do and is sent its scores (NaN for a candidate that wasn't scored because time
+    ran out, which ends the plan). What the last stage cannot use goes to the full model for the best and to the earlier
+    stages' left-behind candidates, in order; then, from the first stage up, to any whom what is left pays for, so that
+    nearly all of a budget is used. To the full model, where the plan doesn't have it, nobody goes out of turn: whoever
+    reaches it ranks above all others, so it must be the best who do, not the shortest.
+
+    Args:
+        plan: the stages.
+        full: the whole model.
+        candidates: the query's candidates.
+        cost: prices.
+        budget: FLOPs that must not be exceeded.
+
+    Returns:
+        The `Ranking` (as the value of `StopIteration`).
+    """
+    stages = [*plan.stages]
+    if stages[-1].subnet != full:
+        stages.append(Stage(full, 0.0))
+    state = _State(stages, candidates, cost)
+    allowance = 0.0
+    for index, stage in enumerate(plan.stages):
+        allowance += stage.share * budget
+        limit = budget if index + 1 == len(plan.stages) else min(budget, int(allowance))
+        yield from state.advance(index, limit - state.spent)
+    for index in reversed(range(len(stages))):
+        yield from state.advance(index, budget - state.spent)
+    for index in range(len(plan.stages)):
+        yield from state.advance(index, budget - state.spent, any_that_fits=True)
+    return state.ranking()
+
+
+class _State:
+    """Where each candidate of one query stands. Stages count from 0; -1 is 'not scored yet'."""
+
+    def __init__(self, stages: list[Stage], candidates: Candidates, cost: CostModel) -> None:
+        self.stages, self.candidates, self.cost = stages, candidates, cost
+        count = len(candidates.tokens)
+        self.reached = np.full(count, -1)
+        self.own = np.full((len(stages), count), np.nan)  # each stage's scores
+        self.spend = np.zeros(count, dtype=np.int64)
+        self.spent = 0
+        self.stopped = False
+        self.prior = _standardised(candidates.prior) if candidates.prior is not None else None
+
+    def advance(self, index: int, allowance: int, *, any_that_fits: bool = False) -> Generator[Work, Floats, None]:
+        """Score with stage `index` as many of the candidates of the stage before as `allowance` affords, best first.
+
+        Candidates of the nearest earlier stage that holds any; with `any_that_fits`, those that don't fit are skipped
+        instead of ending the walk.
+        """
+        if self.stopped or allowance <= 0:
+            return
+        earlier = self.reached[self.reached < index]
+        if not len(earlier):
+            return
+        origin = int(earlier.max())
+        queue = self._best_first(origin)
+        subnet = self.stages[index].subnet
+        prices = self.candidates.costs(self.cost, subnet, self._subnet(origin))[queue]
+        if any_that_fits:
+            chosen = queue[_fitting(prices, allowance)]
+        else:
+            chosen = queue[: np.searchsorted(np.cumsum(prices), allowance, side="right")]
+        if not len(chosen):
+            return
+        keep = any(later.subnet.continues(subnet) for later in self.stages[index + 1 :])
+        scores = yield Work(chosen, subnet, keep)
+        done = ~np.isnan(scores)
+        self.stopped = not done.all()
+        chosen, paid = chosen[done], self.candidates.costs(self.cost, subnet, self._subnet(origin))[chosen[done]]
+        self.own[index, chosen] = scores[done]
+        self.reached[chosen] = index
+        self.spend[chosen] += paid
+        self.spent += int(paid.sum())
+
+    def _subnet(self, index: int) -> SubNet | None:
+        return self.stages[index].subnet if index >= 0 else None
+
+    def _values(self, index: int) -> Floats:
+        """`[n]` what stage `index` ranks by: its scores, plus its prior weight times the incoming ones."""
+        values: Floats = self.own[index]
+        weight = self.stages[index].prior
+        if weight and self.prior is not None:
+            scored = values[~np.isnan(values)]
+            values = values + weight * (float(scored.std()) if len(scored) > 1 else 1.0) * self.prior
+        return values
+
+    def _best_first(self, index: int) -> Integers:
+        """Candidates that reached stage `index` and no further, best first; ties in incoming order."""
+        members = np.flatnonzero(self.reached == index)
+        if index < 0:
+            return members
+        return members[np.argsort(-self._values(index)[members], kind="stable")]
+
+    def ranking(self) -> Ranking:
+        """Later stages above earlier ones, candidates that no stage could afford at the end in incoming order."""
+        order: list[Integers] = []
+        scores: list[Floats] = []
+        floor = math.inf
+        for index in range(len(self.stages) - 1, -1, -1):
+            members = self._best_first(index)
+            if not len(members):
+                continue
+            values: Floats = self._values(index)[members]
+            values = values + min(0.0, floor - TIER_GAP - float(values[0]))
+            floor = float(values[-1])
+            order.append(members)
+            scores.append(values)
+        rest = self._best_first(-1)
+        top = 0.0 if floor == math.inf else floor
+        order.append(rest)
+        scores.append(top - TIER_GAP * np.arange(1, len(rest) + 1, dtype=np.float64))
+        subnets = [self._subnet(int(index)) for index in self.reached]
+        falling = strictly_falling(np.concatenate(scores))
+        return Ranking(np.concatenate(order), falling, subnets, self.spend, not self.stopped)
+
+
+def strictly_falling(scores: Floats) -> Floats:
+    """Break ties among falling scores by the least that single precision can tell apart, and keep all else.
+
+    Evaluators read scores in single precision and break ties in opposite ways, so no two may be equal there.
+    """
+    single = scores.astype(np.float32)
+    for index in range(1, len(single)):
+        if single[index] >= single[index - 1]:
+            single[index] = np.nextafter(single[index - 1], np.float32(-np.inf))
+    return single.astype(np.float64)
+
+
+def _fitting(prices: Integers, allowance: int) -> list[int]:
+    """Positions taken greedily, in order, as long as they fit what is left."""
+    taken = []
+    for index, price in enumerate(prices.tolist()):
+        if price <= allowance:
+            taken.append(index)
+            allowance -= price
+    return taken
+
+
+def _standardised(values: Floats) -> Floats | None:
+    """Zero mean and unit deviation; None where the values say nothing (not finite, or all equal)."""
+    values = np.asarray(values, dtype=np.float64)
+    if not len(values) or not np.isfinite(values).all():
+        return None
+    deviation = float(values.std())
+    return (values - values.mean()) / deviation if deviation > 1e-12 * (1 + abs(float(values.mean()))) else None
+
+
+def even(subnets: Sequence[SubNet], prior: float = 0.0) -> Plan:
+    """A plan that gives every sub-network an equal share (the last one no prior): a start where nothing was tuned."""
+    last = len(subnets) - 1
+    return Plan(tuple(Stage(s, 1 / len(subnets), prior if i < last else 0.0) for i, s in enumerate(subnets)))

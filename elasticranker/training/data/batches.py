@@ -1,0 +1,182 @@
+"""Steps of training: which groups, which of their candidates, and how their pairs share batches.
+
+A step is a function of (seed, step number) alone, so a run that was killed continues with the very data that it would
+have seen: there is no position to store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elasticranker.model.pairs import Batch, Pair, PairEncoder, round_up
+from elasticranker.training.data.groups import Groups
+
+
+class MicroBatch(NamedTuple):
+    """Pairs of similar length that run together, and where their scores belong in the `[G * C]` scores of the step."""
+
+    batch: Batch
+    positions: Tensor
+
+
+class StepData(NamedTuple):
+    """One step: `G` groups of `C` candidates. The narrow widths see the first `narrow_groups` of them."""
+
+    full: list[MicroBatch]
+    narrow: list[MicroBatch]
+    narrow_groups: int
+    teacher: Tensor  # [G, C]
+    labels: Tensor  # [G, C]
+    mask: Tensor  # [G, C]
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs there are."""
+        return int(self.mask.sum())
+
+
+def each_tensor(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same lists and tuples with every tensor changed: moved to a device, or pinned.
+
+    Example:
+        >>> moved = each_tensor(data, lambda tensor: tensor.to("cuda", non_blocking=True))  # doctest: +SKIP
+    """
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, list):
+        return [each_tensor(item, change) for item in value]
+    if isinstance(value, tuple):  # a named one
+        return type(value)(*(each_tensor(item, change) for item in value))
+    return value
+
+
+@dataclass
+class Sampler:
+    """Draws steps from prepared groups.
+
+    Args:
+        groups: the prepared data; held-out queries are never drawn.
+        encoder: lays out the pairs.
+        groups_per_step: queries a step (over all processes).
+        group_size: candidates a query a step: a positive where there is one, half of the rest from the teacher's best,
+            the others from all.
+        batch_pairs: pairs of a micro-batch.
+        narrow_share: share of a step's groups that the narrow widths see.
+        source_weights: weight of each source's queries; by default the square root of their number, so that small
+            sources aren't drowned.
+        seed: of the draws.
+        rank: of this process.
+        processes: their number.
+    """
+
+    groups: Groups
+    encoder: PairEncoder
+    groups_per_step: int = 16
+    group_size: int = 8
+    batch_pairs: int = 64
+    narrow_share: float = 0.25
+    source_weights: dict[str, float] | None = None
+    seed: int = 0
+    rank: int = 0
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        groups = self.groups
+        if self.groups_per_step % self.processes:
+            raise ValueError(f"groups_per_step={self.groups_per_step} must be a multiple of {self.processes} processes")
+        self.documents = self.encoder.tokens(groups.documents)
+        self.queries = self.encoder.tokens(groups.queries)
+        self.rows = [
+            np.flatnonzero((groups.source == index) & ~groups.held_out) for index in range(len(groups.sources))
+        ]
+        weights = np.sqrt([len(rows) for rows in self.rows])
+        if self.source_weights is not None:
+            unknown = set(self.source_weights) - set(groups.sources)
+            if unknown:
+                raise ValueError(f"source_weights names {sorted(unknown)}: the data has {', '.join(groups.sources)}")
+            weights = weights * [self.source_weights.get(name, 1.0) for name in groups.sources]
+        if not weights.sum():
+            raise ValueError("no query to train on: the data is empty, all held out, or has source weights of 0")
+        self.weights = weights / weights.sum()
+
+    def step(self, number: int, *, whole: bool = False) -> StepData:
+        """This process's share of step `number`, or all of it."""
+        random = np.random.default_rng([self.seed, number])
+        sources = random.choice(len(self.rows), self.groups_per_step, p=self.weights)
+        rows = [int(random.choice(self.rows[source])) for source in sources]
+        chosen = [self._candidates(row, random) for row in rows]
+        narrow = max(1, round(self.narrow_share * len(rows))) if self.narrow_share else 0
+        if whole:
+            return self._assemble(rows, chosen, narrow)
+        mine = slice(self.rank, None, self.processes)
+        return self._assemble(rows[mine], chosen[mine], len(range(self.rank, narrow, self.processes)))
+
+    def validation(self, queries: int, candidates: int) -> list[StepData]:
+        """Held-out groups in fixed order: the first `queries` (spread over the sources), their first `candidates`."""
+        held = np.flatnonzero(self.groups.held_out)
+        rows = held[np.linspace(0, len(held) - 1, min(queries, len(held))).astype(int)] if len(held) else held
+        size = min(candidates, self.groups.candidates.shape[1])
+        chosen = [np.arange(size) for _ in rows]
+        return [
+            self._assemble([int(row) for row in rows[at : at + 8]], chosen[at : at + 8], 0)
+            for at in range(0, len(rows), 8)
+        ]
+
+    def _candidates(self, row: int, random: np.random.Generator) -> np.ndarray:
+        present = np.flatnonzero(self.groups.candidates[row] >= 0)
+        positives = present[self.groups.labels[row, present] == 1]
+        picked: list[int] = [int(random.choice(positives))] if len(positives) else []
+        ranked = present[np.argsort(-self.groups.scores[row, present].astype(np.float32), kind="stable")]
+        hard = [int(c) for c in ranked[: self.group_size * 3 // 2] if c not in picked]
+        take = min(len(hard), (self.group_size - len(picked)) // 2)
+        picked += [int(c) for c in random.choice(hard, take, replace=False)] if take else []
+        rest = [int(c) for c in present if c not in picked]
+        take = min(len(rest), self.group_size - len(picked))
+        picked += [int(c) for c in random.choice(rest, take, replace=False)] if take else []
+        return np.asarray(picked)
+
+    def _assemble(self, rows: list[int], chosen: list[np.ndarray], narrow_groups: int) -> StepData:
+        size = max(len(picked) for picked in chosen)
+        shape = (len(rows), size)
+        teacher, labels = np.zeros(shape, np.float32), np.full(shape, -1, np.int64)
+        mask = np.zeros(shape, bool)
+        pairs: list[tuple[int, Pair]] = []
+        for group, (row, picked) in enumerate(zip(rows, chosen, strict=True)):
+            for place, column in enumerate(picked):
+                document = self.groups.candidates[row, column]
+                if document < 0:
+                    continue
+                mask[group, place] = True
+                teacher[group, place] = self.groups.scores[row, column]
+                labels[group, place] = self.groups.labels[row, column]
+                pairs.append((group * size + place, self.encoder.pair(self.queries[row], self.documents[document])))
+        narrow = [pair for pair in pairs if pair[0] < narrow_groups * size]
+        return StepData(
+            self._batches(pairs),
+            self._batches(narrow),
+            narrow_groups,
+            torch.from_numpy(teacher),
+            torch.from_numpy(labels),
+            torch.from_numpy(mask),
+        )
+
+    def _batches(self, pairs: list[tuple[int, Pair]]) -> list[MicroBatch]:
+        """Sort by length and cut into batches of `batch_pairs`: hardly any padding, and few distinct shapes.
+
+        Few shapes, since the CPU's matrix library compiles a kernel for each new one, which takes longer than a step.
+        """
+        ordered = sorted(pairs, key=lambda item: -self.encoder.length(item[1]))
+        batches = []
+        for start in range(0, len(ordered), self.batch_pairs):
+            part = ordered[start : start + self.batch_pairs]
+            tokens = min(round_up(self.encoder.length(part[0][1]), 16), round_up(self.encoder.max_length))
+            slots = max(round_up(self.encoder.bucket(pair).slots, 16) for _, pair in part)
+            batch = self.encoder.batch([pair for _, pair in part], tokens, slots)
+            batches.append(MicroBatch(batch, torch.tensor([position for position, _ in part])))
+        return batches

@@ -1,0 +1,1 @@
+"""What scores the training data: bi-encoders, cross-encoders, or a file of scores."""

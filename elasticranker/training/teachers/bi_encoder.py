@@ -1,0 +1,122 @@
+"""Bi-encoders as teachers: every text is embedded once, pairs then cost a dot product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from elasticranker.model.checkpoint import fingerprint
+from elasticranker.model.encoder import padding_mask
+from elasticranker.model.huggingface import from_hugging_face
+from elasticranker.training.data.array_cache import ArrayCache
+from elasticranker.training.data.sources import Source, TrainingQuery
+from elasticranker.training.origin import place_name
+
+BLOCK = 8192  # texts embedded between two writes to the cache
+
+
+class BiEncoderTeacher:
+    """Cosine of mean-pooled states, as E5 and most sentence encoders are used.
+
+    Choose it over a cross-encoder teacher where there are many candidates a query: texts are embedded once.
+
+    Args:
+        source: Hugging Face id or folder of an encoder (BERT, ELECTRA, RoBERTa families).
+        query_prefix: put before queries (`"query: "` for E5).
+        document_prefix: put before documents (`"passage: "` for E5).
+        max_length: tokens kept of a text.
+        device: where to run.
+        dtype: of weights and activations; pooling is float32.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        query_prefix: str = "query: ",
+        document_prefix: str = "passage: ",
+        max_length: int = 160,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
+        from transformers import AutoTokenizer
+
+        self.name = place_name(source)
+        self.identity = f"{fingerprint(source)} {query_prefix!r} {document_prefix!r} {max_length} {dtype}"
+        self.query_prefix, self.document_prefix, self.max_length = query_prefix, document_prefix, max_length
+        self.device, self.dtype = torch.device(device), dtype
+        self.tokenizer = AutoTokenizer.from_pretrained(source)
+        encoder, _ = from_hugging_face(source, keep_head=False)
+        self.encoder = encoder.to(self.device)
+
+    def read(self, source: Source, queries: Sequence[TrainingQuery], cache: ArrayCache) -> Vectors:
+        """Embed a source's documents and some queries; see `elasticranker.training.teachers.teacher.Teacher`."""
+
+        def vectors(kind: str, embed: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]) -> np.ndarray:
+            parts = [texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK)]
+            arrays = [cache.get([self.identity, kind, *part], partial(embed, part)) for part in parts]
+            return np.concatenate(arrays).astype(np.float32)
+
+        asked = [query.text for query in queries]
+        return Vectors(vectors("query", self.queries, asked), vectors("document", self.documents, source.documents))
+
+    def queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors `[n, H]` (float16) of queries."""
+        return self.embed([self.query_prefix + text for text in texts])
+
+    def documents(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors `[n, H]` (float16) of documents."""
+        return self.embed([self.document_prefix + text for text in texts])
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str], *, batch_tokens: int = 8192) -> np.ndarray:
+        """Unit vectors `[n, H]` (float16) of texts, longest first in batches of `batch_tokens` tokens."""
+        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
+        order = sorted(range(len(encoded)), key=lambda index: -len(encoded[index]))
+        vectors = np.zeros((len(texts), self.encoder.shape.hidden), dtype=np.float16)
+        weights = self.encoder.weights(1.0, self.dtype)
+        with tqdm(total=len(order), desc="teacher", unit="text") as bar:
+            start = 0
+            while start < len(order):
+                longest = -(-len(encoded[order[start]]) // 8) * 8
+                rows = order[start : start + max(1, batch_tokens // longest)]
+                vectors[rows] = self._pool([encoded[row] for row in rows], longest, weights).cpu().numpy()
+                start += len(rows)
+                bar.update(len(rows))
+        return vectors
+
+    def _pool(self, rows: list[list[int]], longest: int, weights: list) -> Tensor:
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        ids = torch.zeros(len(rows), longest, dtype=torch.long)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = torch.tensor(row)
+        ids = ids.to(self.device)
+        hidden = self.encoder.embeddings(ids, torch.zeros_like(ids), self.dtype)
+        hidden = self.encoder.run_layers(hidden, weights, padding_mask(lengths, longest, self.dtype))
+        mask = torch.arange(longest, device=self.device) < lengths[:, None]
+        return F.normalize((hidden.float() * mask[..., None]).sum(1), dim=-1).half()
+
+
+class Vectors:
+    """`Reading` of a bi-encoder: unit vectors `[n, H]` of queries and `[d, H]` of documents."""
+
+    def __init__(self, queries: np.ndarray, documents: np.ndarray) -> None:
+        self.queries, self.documents = queries, documents
+
+    def nearest(self, rows: slice, count: int) -> np.ndarray:
+        """The documents of highest cosine."""
+        count = min(count, len(self.documents))
+        if not count:
+            return np.empty((len(self.queries[rows]), 0), dtype=np.int64)
+        similarity = self.queries[rows] @ self.documents.T
+        return np.argpartition(-similarity, count - 1, axis=1)[:, :count]
+
+    def scores(self, rows: slice, documents: np.ndarray) -> np.ndarray:
+        """Cosines."""
+        return np.einsum("rh,rch->rc", self.queries[rows], self.documents[documents])

@@ -1,0 +1,166 @@
+"""The rank stage: one run that teaches every sub-network to rerank.
+
+Needs torch, transformers, accelerate, safetensors and numpy, nothing else.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from elasticranker.model.card import model_card
+from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic, load, resolve
+from elasticranker.model.encoder import Encoder
+from elasticranker.model.huggingface import from_hugging_face
+from elasticranker.model.pairs import PairEncoder
+from elasticranker.training.data.batches import Sampler, StepData, each_tensor
+from elasticranker.training.data.groups import Groups, digest, read_info
+from elasticranker.training.origin import place_name
+from elasticranker.training.settings import TrainingSettings
+from elasticranker.training.trainer.loop import Loop
+from elasticranker.training.trainer.ordering import order_by_importance
+from elasticranker.training.trainer.provenance import provenance
+from elasticranker.training.trainer.step import ElasticStep
+from elasticranker.training.trainer.validation import validate
+
+
+class ElasticTrainer(Loop):
+    """Trains an elastic encoder from a backbone and prepared groups.
+
+    Args:
+        backbone: Hugging Face id or folder of an encoder or cross-encoder (BERT, ELECTRA, RoBERTa families); or an
+            elastic checkpoint, `"default"` for the one that ships, whose training goes on with its exits and widths.
+        data: a prepared folder (`elasticranker prepare`).
+        output: folder of the run; the elastic checkpoint comes into its `checkpoint`.
+        settings: what fixes the trajectory.
+        batch_pairs: pairs that run together; by default 64, on a GPU 512.
+        options: `resume`, `max_minutes`, `validate_every`, `save_every`, `keep`, `dtype`, `on_step`: see `Loop`.
+
+    Raises:
+        ValueError: unusable data or backbone, or `output` holds another run.
+
+    Example:
+        >>> trainer = ElasticTrainer("intfloat/e5-small-v2", "prepared", "run", resume=True)  # doctest: +SKIP
+        >>> ElasticRanker(trainer.train() / "checkpoint")  # doctest: +SKIP
+    """
+
+    stage = "rank"
+    module: ElasticStep
+
+    def __init__(
+        self,
+        backbone: str | Path,
+        data: str | Path,
+        output: str | Path,
+        settings: TrainingSettings | None = None,
+        *,
+        batch_pairs: int | None = None,
+        **options: Any,
+    ) -> None:
+        from transformers import AutoTokenizer
+
+        settings = settings or TrainingSettings()
+        self.backbone, self.data = resolve(backbone), Path(data)
+        self.sources = {"backbone": fingerprint(self.backbone), "data": digest(data)}
+        super().__init__(output, settings, self.sources, **options)
+        self.tokenizer = AutoTokenizer.from_pretrained(self.backbone)
+        self.start: Checkpoint | None = load(self.backbone) if is_elastic(self.backbone) else None
+        if self.start is not None:
+            check_widths(settings.widths, self.start.widths)
+            encoder, self.config = self.start.encoder, self.start.config
+        else:
+            encoder, self.config = from_hugging_face(self.backbone, keep_head=False)
+        self.encoder: Encoder = choose_exits(encoder, settings.depths).to(self.device).train()
+        check_length(encoder, settings.max_length)
+        self.encoder.embeddings.token.requires_grad_(not settings.freeze_tokens)
+        self.sampler = Sampler(
+            Groups.load(data),
+            PairEncoder(self.tokenizer, max_length=settings.max_length, max_query_length=settings.max_query_length),
+            groups_per_step=settings.groups_per_step,
+            group_size=settings.group_size,
+            narrow_share=settings.narrow_share if len(settings.widths) > 1 else 0.0,
+            source_weights=settings.source_weights or None,
+            seed=settings.seed,
+            rank=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+            batch_pairs=batch_pairs or (512 if self.device.type == "cuda" else 64),
+        )
+        self.module = ElasticStep(self.encoder, settings, self.dtype, self.accelerator.num_processes)
+        self._begin()
+
+    @property
+    def product(self) -> Path:
+        """The elastic checkpoint."""
+        return self.output / "checkpoint"
+
+    def step_data(self, number: int) -> StepData:
+        """This process's groups of a step."""
+        return self.sampler.step(number)
+
+    def prepare_start(self) -> None:
+        """Most important heads and neurons first, so that a narrow width keeps what matters."""
+        settings = self.settings
+        if self.start is not None or len(settings.widths) == 1 or not settings.importance_steps:
+            return
+        numbers = range(settings.steps, settings.steps + settings.importance_steps)
+        samples = (self.sampler.step(number, whole=True) for number in numbers)
+        order_by_importance(self.module, (each_tensor(data, lambda tensor: tensor.to(self.device)) for data in samples))
+
+    def validate(self) -> dict[str, Any]:
+        """See `elasticranker.training.trainer.validation.validate`."""
+        return validate(self.encoder, self.sampler, self.dtype, self.device)
+
+    def finish(self, kept: str, weights: dict[str, Tensor]) -> None:
+        """Write the elastic checkpoint."""
+        encoder = copy.deepcopy(self.encoder).cpu().eval()
+        encoder.load_state_dict(weights)
+        queries = {name: counts["queries"] for name, counts in self.sampler.groups.counts().items()}
+        earlier = self.start.provenance if self.start is not None else {}
+        story = provenance(
+            self.settings,
+            self.progress,
+            backbone=earlier.get("backbone", place_name(self.backbone)),
+            fingerprints=self.sources,
+            teacher=read_info(self.data).get("teacher", ""),
+            sources=earlier.get("sources", {}) | queries,
+            kept=kept,
+        )
+        if self.start is not None:
+            told = ("training", "done", "date", "versions", "before")
+            story["before"] = {name: earlier[name] for name in told if name in earlier}
+        longest = self.start.max_length if self.start is not None else None
+        checkpoint = Checkpoint(encoder, self.tokenizer, self.config, self.settings.widths, None, story, longest)
+        checkpoint.save(self.product, card=model_card(checkpoint))
+
+
+def choose_exits(encoder: Encoder, depths: tuple[int, ...]) -> Encoder:
+    """The encoder with exits after `depths` and after its last layer alone; all exits stay where none are named.
+
+    Raises:
+        ValueError: it has fewer layers.
+    """
+    layers = encoder.shape.layers
+    if depths and not 0 <= min(depths) <= max(depths) <= layers:
+        raise ValueError(f"depths={depths}: the backbone has {layers} layers, so choose from 0 to {layers}")
+    if depths:
+        kept = sorted({*depths, layers})
+        if missing := [depth for depth in kept if str(depth) not in encoder.exits]:
+            raise ValueError(f"depths={depths}: the checkpoint to go on from has no exit after layers {missing}")
+        encoder.exits = nn.ModuleDict({str(depth): encoder.exits[str(depth)] for depth in kept})
+    return encoder
+
+
+def check_widths(widths: tuple[float, ...], trained: tuple[float, ...]) -> None:
+    """Raise a ValueError where `widths` aren't those that a checkpoint was trained with."""
+    if set(widths) != set(trained):
+        raise ValueError(f"widths={widths}: the checkpoint to go on from has {trained}; give those")
+
+
+def check_length(encoder: Encoder, max_length: int) -> None:
+    """Raise a ValueError where `max_length` tokens are more than the encoder has positions for."""
+    longest = encoder.shape.positions - encoder.shape.position_offset
+    if max_length > longest:
+        raise ValueError(f"max_length={max_length}: the backbone has positions for {longest} tokens")

@@ -1,0 +1,1 @@
+"""The ladder of plans, found on score tables instead of by running the model."""

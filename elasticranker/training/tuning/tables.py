@@ -1,0 +1,106 @@
+"""Score tables: what every sub-network says of every candidate, to try plans without running the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from elasticranker.model.engine import Engine
+from elasticranker.model.pairs import Pair
+from elasticranker.planning.cost import CostModel
+from elasticranker.planning.plan import Candidates, Floats, Plan, Ranking, SubNet, walk
+
+CUTOFF = 10
+
+
+@dataclass(frozen=True)
+class Table:
+    """One query's candidates and their scores by every sub-network.
+
+    Attributes:
+        candidates: lengths and incoming scores.
+        scores: sub-network to `[n]` scores.
+        labels: `[n]` gains by the judgements; all 0 where nobody judged.
+        full: the whole model.
+    """
+
+    candidates: Candidates
+    scores: dict[SubNet, Floats]
+    labels: Floats
+    full: SubNet
+
+    def replay(self, plan: Plan, cost: CostModel, budget: int) -> Ranking:
+        """Carry out a plan on the table: the ranking that the model would give."""
+        walking = walk(plan, self.full, self.candidates, cost, budget)
+        try:
+            work = next(walking)
+            while True:
+                work = walking.send(self.scores[work.subnet][work.candidates])
+        except StopIteration as stop:
+            ranking: Ranking = stop.value
+            return ranking
+
+    def full_cost(self, cost: CostModel) -> int:
+        """FLOPs of the whole model over the candidates."""
+        return int(self.candidates.costs(cost, self.full).sum())
+
+    def quality(self, order: np.ndarray) -> float:
+        """How good an order of the candidates is: the mean of its nDCG@10 by the judgements and by the full model.
+
+        The full model's own top ten (gains 10 to 1) say more about a plan than a single judged passage a query does,
+        and are there for queries that nobody judged; the judgements keep a plan from being rewarded for the full
+        model's mistakes.
+        """
+        gains = np.zeros(len(order))
+        top = np.argsort(-self.scores[self.full], kind="stable")[:CUTOFF]
+        gains[top] = np.arange(CUTOFF, CUTOFF - len(top), -1)
+        imitation = ndcg(gains, order)
+        return imitation if not self.labels.any() else (imitation + ndcg(self.labels, order)) / 2
+
+
+def ndcg(gains: Floats, order: np.ndarray) -> float:
+    """nDCG@10 (linear gains, as trec_eval) of an order of candidates with these gains."""
+    discounts = 1 / np.log2(np.arange(2, CUTOFF + 2))
+    best = np.sort(gains)[::-1][:CUTOFF]
+    found = gains[order[:CUTOFF]]
+    ideal = float((best * discounts[: len(best)]).sum())
+    return float((found * discounts[: len(found)]).sum()) / ideal if ideal else 0.0
+
+
+def make_tables(
+    engine: Engine,
+    queries: Sequence[tuple[list[Pair], Floats | None, Floats]],
+    widths: Sequence[float],
+    *,
+    together: int = 8,
+) -> list[Table]:
+    """Score every candidate of every query at every exit of every width.
+
+    Args:
+        engine: over the checkpoint to tune.
+        queries: pairs, incoming scores or None, and gains of each query's candidates, in incoming order.
+        widths: of the checkpoint.
+        together: queries whose pairs share batches.
+    """
+    tables = []
+    with tqdm(total=len(queries), desc="score tables", unit="query") as bar:
+        for start in range(0, len(queries), together):
+            part = queries[start : start + together]
+            pairs = [pair for query in part for pair in query[0]]
+            columns = {}
+            for width in widths:
+                for depth, scores in engine.every_exit(pairs, width).items():
+                    if depth or width == 1.0:
+                        columns[SubNet(depth, width)] = scores
+            first = 0
+            for own, prior, labels in part:
+                rows = slice(first, first + len(own))
+                by_subnet = {subnet: column[rows] for subnet, column in columns.items()}
+                bare = engine.costs(own)
+                tables.append(Table(Candidates(bare.tokens, bare.slots, prior), by_subnet, labels, engine.full))
+                first += len(own)
+            bar.update(len(part))
+    return tables

@@ -1,0 +1,113 @@
+"""Scores depend on the pair alone, and are those of the sub-network however they were reached."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from elasticranker.model.engine import Query
+from elasticranker.planning.plan import Plan, Stage, SubNet
+from tests.fakes import FakeClock
+from tests.planning.test_cost import elastic, engine_of
+
+RANDOM = np.random.default_rng(0)
+WORDS = [
+    "the",
+    "river",
+    "bank",
+    "money",
+    "flows",
+    "water",
+    "cat",
+    "dog",
+    "quick",
+    "brown",
+    "fox",
+    "copy",
+    "folder",
+    "file",
+]
+DOCUMENTS = [" ".join(RANDOM.choice(WORDS, RANDOM.integers(0, 50))) for _ in range(40)]
+QUERIES = ["who copies the folder", "river"]
+
+
+def queries(engine, plan: Plan, share: float = 1.0, documents=tuple(DOCUMENTS), texts=tuple(QUERIES)) -> list[Query]:
+    made = []
+    for query in engine.pairs.tokens(list(texts)):
+        pairs = [engine.pairs.pair(query, document) for document in engine.pairs.tokens(list(documents))]
+        prior = -np.arange(len(pairs), dtype=float)
+        made.append(Query(pairs, prior, plan, int(share * engine.full_cost(pairs))))
+    return made
+
+
+def scores(ranking) -> np.ndarray:
+    """By candidate."""
+    by_candidate = np.empty(len(ranking.order))
+    by_candidate[ranking.order] = ranking.scores
+    return by_candidate
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return elastic(tmp_path_factory.mktemp("elastic"))
+
+
+@pytest.mark.parametrize("batch_size", [8, 64, 4096])
+def test_batch_size_changes_no_score(checkpoint, batch_size: int) -> None:
+    plan = Plan((Stage(SubNet(3), 1.0),))
+    expected = [scores(r) for r in engine_of(checkpoint).rank(queries(engine_of(checkpoint), plan))]
+    engine = engine_of(checkpoint, batch_size)
+    for ranking, wanted in zip(engine.rank(queries(engine, plan)), expected, strict=True):
+        np.testing.assert_allclose(scores(ranking), wanted, atol=1e-5)
+
+
+def test_order_and_batch_mates_change_no_score(checkpoint) -> None:
+    engine = engine_of(checkpoint)
+    plan = Plan((Stage(SubNet(3), 1.0),))
+    together = scores(engine.rank(queries(engine, plan))[0])
+    reverse = scores(engine.rank(queries(engine, plan, documents=tuple(reversed(DOCUMENTS))))[0])[::-1]
+    alone = [
+        float(engine.rank(queries(engine, plan, documents=(text,), texts=QUERIES[:1]))[0].scores[0])
+        for text in DOCUMENTS
+    ]
+    np.testing.assert_allclose(together, reverse, atol=1e-5)
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [1.0, 0.5])
+def test_reused_hidden_states_give_the_scores_of_a_fresh_run(checkpoint, width: float) -> None:
+    engine = engine_of(checkpoint)
+    direct = engine.rank(queries(engine, Plan((Stage(SubNet(3, width), 1.0),)), 10.0))
+    steps = Plan(tuple(Stage(SubNet(depth, width if depth else 1.0), 0.25) for depth in (0, 1, 2, 3)))
+    staged = engine.rank(queries(engine, steps, 10.0))
+    for one, other in zip(direct, staged, strict=True):
+        np.testing.assert_allclose(scores(one), scores(other), atol=1e-5)
+
+
+def test_a_narrower_sub_network_is_a_prefix_of_heads_and_neurons(checkpoint) -> None:
+    half = checkpoint.encoder.weights(0.5, torch.float32)[0]
+    whole = checkpoint.encoder.layers[0]
+    assert half.up.shape[0] == checkpoint.encoder.shape.neurons // 2
+    assert torch.equal(half.up, whole.up[: half.up.shape[0]])
+    assert torch.equal(half.qkv, whole.qkv[:, :2].reshape(-1, checkpoint.encoder.shape.hidden))
+
+
+def test_an_empty_document_and_an_empty_query_are_scored(checkpoint) -> None:
+    engine = engine_of(checkpoint)
+    (ranking,) = engine.rank(queries(engine, Plan((Stage(SubNet(2), 1.0),)), documents=("", "river"), texts=("",)))
+    assert np.isfinite(ranking.scores).all()
+
+
+def test_a_deadline_ends_between_batches_and_loses_nothing(checkpoint) -> None:
+    clock = FakeClock(step=1.0)
+    engine = engine_of(checkpoint, batch_size=64)
+    engine.clock = clock
+    (query, _) = queries(engine, Plan((Stage(SubNet(1), 0.5), Stage(SubNet(3), 0.5))))
+    query.deadline = clock.now + 5.5
+    (ranking,) = engine.rank([query])
+    scored = [subnet is not None for subnet in ranking.subnets]
+    assert not ranking.complete
+    assert 0 < sum(scored) < len(scored)
+    assert sorted(ranking.order.tolist()) == list(range(len(scored)))
+    assert [scored[i] for i in ranking.order] == sorted(scored, reverse=True)

@@ -1,0 +1,76 @@
+"""Prices equal what PyTorch itself counts on the same run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from elasticranker.model.checkpoint import Checkpoint, load
+from elasticranker.model.encoder import Encoder
+from elasticranker.model.engine import Engine, Query
+from elasticranker.model.pairs import PairEncoder
+from elasticranker.model.readout import InteractionReadout
+from elasticranker.planning.plan import Plan, Stage, SubNet
+from tests.backbones import save_backbone
+
+
+def engine_of(checkpoint: Checkpoint, batch_size: int = 512) -> Engine:
+    return Engine(
+        checkpoint.encoder,
+        PairEncoder(checkpoint.tokenizer, max_length=64, max_query_length=16),
+        checkpoint.cost,
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        batch_size=batch_size,
+    )
+
+
+def elastic(folder: Path, family: str = "bert") -> Checkpoint:
+    """A random elastic checkpoint: an interaction readout after every layer, four widths."""
+    made = load(save_backbone(folder, family))
+    torch.manual_seed(1)
+    shape = made.encoder.shape
+    encoder = Encoder(shape, {depth: InteractionReadout(shape.hidden) for depth in range(shape.layers + 1)})
+    encoder.load_state_dict(made.encoder.state_dict() | encoder.exits.state_dict(prefix="exits."), strict=False)
+    for readout in encoder.exits.values():
+        torch.nn.init.normal_(readout.term, std=0.3)
+        torch.nn.init.normal_(readout.cls, std=0.3)
+    return Checkpoint(encoder.eval(), made.tokenizer, made.config, widths=(1.0, 0.75, 0.5, 0.25))
+
+
+TEXTS = ["the river bank", "a cat", "money flows to the bank of the river " * 4, "", "how do i copy a whole folder"]
+
+
+@pytest.mark.parametrize("family", ["bert", "electra", "roberta"])
+@pytest.mark.parametrize("labels", [1, 2])
+def test_the_whole_model_costs_what_torch_counts(tmp_path: Path, family: str, labels: int) -> None:
+    engine = engine_of(load(save_backbone(tmp_path, family, labels)))
+    assert_counted(engine, Plan((Stage(engine.full, 1.0),)), 1.0)
+
+
+@pytest.mark.parametrize("family", ["bert", "electra"])
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.3, 0.1])
+def test_a_plan_of_many_sub_networks_costs_what_torch_counts(tmp_path: Path, family: str, share: float) -> None:
+    plan = Plan(
+        (
+            Stage(SubNet(0), 0.1),
+            Stage(SubNet(1), 0.3),
+            Stage(SubNet(2, 0.5), 0.3),
+            Stage(SubNet(3, 0.5), 0.3, prior=0.2),
+        )
+    )
+    assert_counted(engine_of(elastic(tmp_path, family)), plan, share)
+
+
+def assert_counted(engine: Engine, plan: Plan, share: float) -> None:
+    tokens = engine.pairs.tokens(TEXTS)
+    query = engine.pairs.tokens(["who is at the bank"])[0]
+    pairs = [engine.pairs.pair(query, text) for text in tokens]
+    budget = int(share * engine.full_cost(pairs))
+    with FlopCounterMode(display=False) as counter:
+        (ranking,) = engine.rank([Query(pairs, None, plan, budget)])
+    assert ranking.spend.sum() == counter.get_total_flops()
+    assert 0 < ranking.spend.sum() <= budget

@@ -1,0 +1,155 @@
+"""The ladder is tuned on tables that say what the model says, and remembers what it was tuned on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from elasticranker import ElasticRanker
+from elasticranker.cli import main
+from elasticranker.model.checkpoint import load, query_key
+from elasticranker.model.engine import Query
+from elasticranker.planning.cost import CostModel
+from elasticranker.planning.plan import Candidates, Plan, Stage, SubNet
+from elasticranker.training.tuning.search import draw, mean_quality, split_half, tune, vary
+from elasticranker.training.tuning.tables import Table, make_tables, ndcg
+from tests.backbones import WORDS
+from tests.fakes import write_collection
+from tests.planning.test_cost import elastic, engine_of
+
+COST = CostModel(6, 64, 4, 16, 256, 64, dict.fromkeys(range(7), "interaction"))
+FULL = SubNet(6)
+SUBNETS = [SubNet(0)] + [SubNet(depth, width) for depth in range(1, 7) for width in (0.5, 1.0)]
+
+
+def made_tables(queries: int = 24, candidates: int = 40, seed: int = 0) -> list[Table]:
+    """Queries on which deeper is better: a sub-network's score is the truth plus noise that falls with depth."""
+    random = np.random.default_rng(seed)
+    tables = []
+    for _ in range(queries):
+        truth = random.normal(size=candidates)
+        scores = {s: truth + random.normal(size=candidates) * (2 - 0.3 * s.depth * s.width) for s in SUBNETS}
+        labels = (truth >= np.sort(truth)[-3]).astype(float)
+        prior = truth + random.normal(size=candidates) * 2
+        tokens = random.integers(3, 16, candidates) * 8
+        tables.append(Table(Candidates(tokens, 8, prior), scores, labels, FULL))
+    return tables
+
+
+def test_a_replayed_plan_ranks_as_the_engine_does(tmp_path: Path) -> None:
+    checkpoint = elastic(tmp_path)
+    engine = engine_of(checkpoint)
+    random = np.random.default_rng(0)
+    query = engine.pairs.tokens(["who copies the folder"])[0]
+    texts = [" ".join(random.choice(WORDS, random.integers(1, 40))) for _ in range(30)]
+    pairs = [engine.pairs.pair(query, text) for text in engine.pairs.tokens(texts)]
+    prior = -np.arange(30.0)
+    (table,) = make_tables(engine, [(pairs, prior, np.zeros(30))], checkpoint.widths)
+    assert set(table.scores) == set(checkpoint.subnets)
+    plan = Plan((Stage(SubNet(0), 0.1, 0.5), Stage(SubNet(1, 0.5), 0.4, 0.2), Stage(SubNet(3), 0.5)))
+    for share in (0.8, 0.3, 0.1):
+        budget = int(share * engine.full_cost(pairs))
+        (ranked,) = engine.rank([Query(pairs, prior, plan, budget)])
+        replayed = table.replay(plan, engine.cost, budget)
+        assert replayed.order.tolist() == ranked.order.tolist()
+        assert replayed.spend.tolist() == ranked.spend.tolist()
+
+
+def test_ndcg_is_that_of_trec_eval() -> None:
+    import ir_measures
+    import pandas as pd
+
+    random = np.random.default_rng(1)
+    gains = random.integers(0, 4, 30).astype(float)
+    order = random.permutation(30)
+    qrels = pd.DataFrame({"query_id": "1", "doc_id": [f"d{i}" for i in range(30)], "relevance": gains.astype(int)})
+    run = pd.DataFrame({"query_id": "1", "doc_id": [f"d{i}" for i in order], "score": -np.arange(30.0)})
+    expected = ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)[ir_measures.nDCG @ 10]
+    assert ndcg(gains, order) == pytest.approx(expected)
+
+
+def test_random_plans_and_their_variations_are_plans() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        plan = vary(draw(SUBNETS, FULL, random), SUBNETS, FULL, random)
+        assert sum(stage.share for stage in plan.stages) == pytest.approx(1)
+        assert all(stage.prior == 0 for stage in plan.stages if stage.subnet == FULL)
+
+
+def test_a_tuned_plan_is_at_least_as_good_as_the_untuned_one() -> None:
+    from elasticranker.planning.ladder import untuned
+
+    tables = made_tables()
+    ladder = tune(tables, COST, shares=(0.05, 0.25), trials=30)
+    for rung in ladder.rungs:
+        plain = mean_quality(untuned(SUBNETS).plan(rung.share), tables, COST, rung.share)
+        assert mean_quality(rung.plan, tables, COST, rung.share) >= plain
+
+
+def test_tuning_is_repeatable() -> None:
+    assert tune(made_tables(), COST, shares=(0.1,), trials=20) == tune(made_tables(), COST, shares=(0.1,), trials=20)
+
+
+def test_the_split_half_check_tells_luck_from_quality() -> None:
+    """With pure noise for scores, what is tuned on one half is worth little on the other."""
+    random = np.random.default_rng(0)
+    noise = [
+        Table(t.candidates, {s: random.normal(size=40) for s in SUBNETS}, t.labels, FULL)
+        for t in made_tables(queries=12)
+    ]
+    lucky = split_half(noise, COST, shares=(0.1,), trials=40)
+    solid = split_half(made_tables(queries=24), COST, shares=(0.1,), trials=40)
+    assert solid.other[0] / solid.own[0] > lucky.other[0] / lucky.own[0]
+
+
+def test_one_query_is_too_few() -> None:
+    with pytest.raises(ValueError, match="too few"):
+        tune(made_tables(queries=1), COST)
+
+
+@pytest.fixture
+def validation(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    texts = [(f"d{i}", " ".join(random.choice(WORDS, 12))) for i in range(60)]
+    queries = [(f"q{i}", " ".join(random.choice(WORDS, 3, replace=False))) for i in range(12)]
+    qrels = [(f"q{i}", f"d{random.integers(60)}", 1) for i in range(12)]
+    folder = write_collection(tmp_path / "validation", queries, texts, qrels)
+    run = [(q, d) for q in range(12) for d in random.choice(60, 20, replace=False)]
+    (folder / "first.trec").write_text("".join(f"q{q} Q0 d{d} 0 {60 - i % 20} t\n" for i, (q, d) in enumerate(run)))
+    return folder
+
+
+def test_the_command_stores_a_ladder_and_what_it_was_tuned_on(
+    tmp_path: Path, validation: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from elasticranker.commands import tune as command
+
+    monkeypatch.setattr(command, "HOLDS", 0.0)  # a random model's scores are luck; the check itself is tested above
+    folder = elastic(tmp_path / "source").save(tmp_path / "checkpoint")
+    before = ElasticRanker(str(folder)).fingerprint
+    arguments = ["tune", "--model", str(folder), "--data", str(validation), "--candidates", "first"]
+    assert main([*arguments, "--trials", "8", "--figure", str(tmp_path / "front.png")]) == 0
+    assert "held out" in capsys.readouterr().out
+    ranker = ElasticRanker(str(folder), budget="10%")
+    assert len(ranker.ladder) == 11
+    assert ranker.fingerprint != before
+    assert len(ranker.tuned_on) == 12
+    first = (validation / "queries.tsv").read_text().split("\n")[0].split("\t")[1]
+    assert query_key(first) in ranker.tuned_on
+    assert (tmp_path / "front.png").stat().st_size > 1000
+    assert load(folder).ladder is not None
+
+
+def test_a_ladder_that_fits_only_its_own_queries_is_refused(
+    tmp_path: Path, validation: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from elasticranker.commands import tune as command
+
+    monkeypatch.setattr(command, "HOLDS", 1.5)
+    folder = elastic(tmp_path / "source").save(tmp_path / "checkpoint")
+    arguments = ["tune", "--model", str(folder), "--data", str(validation), "--candidates", "first", "--trials", "8"]
+    assert main(arguments) == 2
+    assert "is not stored" in capsys.readouterr().err
+    assert load(folder).ladder is None
