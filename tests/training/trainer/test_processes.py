@@ -13,7 +13,7 @@ from elasticranker.training.trainer.rank_stage import ElasticTrainer
 from tests.backbones import save_backbone
 from tests.training.tiny import settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCRIPT = """
 import sys
 from pathlib import Path
