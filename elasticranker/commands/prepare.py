@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out negatives that the teacher scores above the positive",
     )
+    group.add_argument(
+        "--vectors", action="store_true", help="keep the teacher's vectors of all texts, for `train --layout split`"
+    )
     group = parser.add_argument_group("collections")
     group.add_argument("--negatives", metavar="bm25|docpairs|RUN", help="where candidates come from")
     group.add_argument("--k", type=positive, default=30, metavar="K", help="candidates a query (default: %(default)s)")
@@ -80,6 +83,7 @@ def run(args: argparse.Namespace) -> None:
         **{name: getattr(args, name) for name in NUMBERS},
         pseudo=tuple(args.pseudo),
         drop_false_negatives=args.drop_false_negatives,
+        vectors=args.vectors,
     )
     chosen = ("query_prefix", "document_prefix", "max_length", "device", "dtype")
     teacher = open_teacher(args.teacher, **{name: getattr(args, name) for name in chosen})

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from elasticranker.training.settings import LOSSES, SAMPLINGS, TrainingSettings
+from elasticranker.training.settings import LAYOUTS, LOSSES, SAMPLINGS, TrainingSettings
 
 HELP = {  # in the order of --help
     "steps": "optimiser steps",
@@ -21,6 +21,12 @@ HELP = {  # in the order of --help
     "average": "decay of the running average of the weights, which is what is kept",
     "max_length": "most tokens of a pair (of a text when aligning)",
     "max_query_length": "most tokens of a query",
+    "layout": "query and document as one text (joint), or each as the backbone reads it as a bi-encoder (split)",
+    "prefixes": "split: put before queries and documents, such as 'query: ' 'passage: '",
+    "align_full": "split: weight of aligning the full model's vectors to the teacher's",
+    "align_exits": "split: weight of the same at the other exits",
+    "cross_rate": "split: factor on the learning rate of the biases on attention between texts",
+    "deep_rate": "factor on the learning rate of the last layer, changing evenly from the first, which has 1",
     "depths": "depths that get an exit, besides the whole model (default: all; when aligning: every quarter)",
     "widths": "widths of the checkpoint, 1 included",
     "sampling": "narrower widths a step: the smallest and a random one (sandwich), a random one, all, or none",
@@ -38,7 +44,7 @@ HELP = {  # in the order of --help
     "teacher_layer": "aligning: the teacher's layer that is imitated, 0 for its last",
     "seed": "of every draw",
 }
-CHOICES = {"sampling": SAMPLINGS}
+CHOICES = {"sampling": SAMPLINGS, "layout": LAYOUTS}
 
 
 def add_training_settings(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +59,8 @@ def add_training_settings(parser: argparse.ArgumentParser) -> None:
             options |= {"nargs": "+", "metavar": "NAME=WEIGHT", "type": _weight_of(int if name[:4] == "exit" else str)}
         elif isinstance(default, tuple):
             options |= {"nargs": "+", "metavar": "N", "type": int if name == "depths" else float}
+            if name == "prefixes":
+                options |= {"nargs": 2, "metavar": ("QUERY", "DOCUMENT"), "type": str}
         elif name in CHOICES:
             options |= {"choices": CHOICES[name]}
         else:
@@ -82,7 +90,7 @@ def _text(default: Any) -> str:
     if isinstance(default, dict):
         return " ".join(f"{name}={weight:g}" for name, weight in default.items())
     if isinstance(default, tuple):
-        return " ".join(f"{value:g}" for value in default)
+        return " ".join(f"{value:g}" for value in default if value != "")
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 

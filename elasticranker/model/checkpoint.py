@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from elasticranker.files import remove_abandoned, sha256_file, write_json, write_tensors
+from elasticranker.model.pairs import PairEncoder
 from elasticranker.planning.cost import CostModel
 from elasticranker.planning.ladder import Ladder, untuned
 from elasticranker.planning.plan import SubNet
 
-FORMAT = 1
+FORMAT = 2  # 1 knew no split layout
+READABLE = (1, 2)
 MANIFEST = "elastic.json"
 WEIGHTS = "model.safetensors"
 DEFAULT = Path(__file__).parent.parent / "checkpoints" / "default"
@@ -36,6 +38,7 @@ class Checkpoint:
         ladder: its plans.
         provenance: how it came to be.
         max_length: most tokens of a pair that it is meant for; None leaves it to the backbone.
+        prefixes: what it reads before queries and documents, in split layout.
     """
 
     encoder: Any
@@ -45,6 +48,16 @@ class Checkpoint:
     ladder: Ladder | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None
+    prefixes: tuple[str, str] = ("", "")
+
+    def pairs(self, *, max_length: int, max_query_length: int) -> PairEncoder:
+        """What lays pairs out for it; lengths as `PairEncoder` takes them."""
+        from elasticranker.model.split import SplitPairEncoder
+
+        lengths = {"max_length": max_length, "max_query_length": max_query_length}
+        if self.encoder.shape.split:
+            return SplitPairEncoder(self.tokenizer, prefixes=self.prefixes, **lengths)
+        return PairEncoder(self.tokenizer, **lengths)
 
     @property
     def subnets(self) -> list[SubNet]:
@@ -62,10 +75,11 @@ class Checkpoint:
             name = readout.kind
             if name == "cls":
                 name = f"cls/{readout.head.shape[0]}" + ("+pooler" if readout.pooler else "")
+            elif name == "split" and readout.projected:
+                name = "split+projection"
             readouts[int(depth)] = name
-        return CostModel(
-            shape.layers, shape.hidden, shape.heads, shape.head_size, shape.neurons, shape.embedding, readouts
-        )
+        sizes = (shape.layers, shape.hidden, shape.heads, shape.head_size, shape.neurons, shape.embedding)
+        return CostModel(*sizes, readouts, apart=shape.apart)
 
     def plans(self) -> Ladder:
         """Its ladder, or the untuned one."""
@@ -95,6 +109,7 @@ class Checkpoint:
             },
             "widths": list(self.widths),
             "max_length": self.max_length,
+            "prefixes": list(self.prefixes),
             "ladder": self.ladder.to_json() if self.ladder is not None else None,
             "provenance": self.provenance,
             "files": {
@@ -185,8 +200,11 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         found, expected = manifest.get("format"), manifest.get("digest")
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}): the checkpoint is damaged, get it again") from error
-    if found != FORMAT:
-        raise ValueError(f"{path} is of format {found}; this version reads format {FORMAT}: train or convert it again")
+    if found not in READABLE:
+        raise ValueError(
+            f"{path} is of format {found}; this version reads formats {', '.join(map(str, READABLE))}: update "
+            "elasticranker, or train it again"
+        )
     if expected != _digest_of({key: value for key, value in manifest.items() if key != "digest"}):
         raise ValueError(f"{path} does not match its own digest: it was changed or damaged, get the checkpoint again")
     return dict(manifest)
@@ -229,6 +247,7 @@ def load(source: str | Path) -> Checkpoint:
         Ladder.from_json(manifest["ladder"], full) if manifest["ladder"] else None,
         manifest["provenance"],
         manifest["max_length"],
+        tuple(manifest.get("prefixes", ("", ""))),
     )
 
 
@@ -254,6 +273,8 @@ def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def _options(readout: Any) -> dict[str, Any]:
+    if readout.kind == "split":
+        return {"projected": readout.projected}
     return {"labels": readout.head.shape[0], "pooler": readout.pooler} if readout.kind == "cls" else {}
 
 

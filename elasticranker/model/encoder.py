@@ -4,8 +4,14 @@ Read it top to bottom: `Shape` (sizes), `Layer` (one post-norm transformer layer
 (embeddings, layers, exits). The same functions serve training, inference and export; only where the tensors come
 from differs (`Layer.cut` slices the trained ones, `Encoder.freeze` keeps contiguous copies of such slices).
 
+Pairs are laid out in one of two ways (`Shape.split`). *Joint*: `[CLS] query [SEP] document [SEP]`, as cross-encoders
+are trained. *Split*: each text as a bi-encoder reads it, with a `[CLS]` and positions of its own, side by side in one
+sequence; attention between the two is weakened by a learned bias a head, and absent before layer `first_cross`. With no
+attention between them it is the bi-encoder, so a cross-encoder can start as its teacher.
+
 Sources: BERT (Devlin et al. 2019) for the layer; width as a prefix of heads and neurons ordered by importance, DynaBERT
-(Hou et al. 2020); parameter-sharing sub-models of every depth, *On Elastic Language Models* (Zhang et al. 2024).
+(Hou et al. 2020); parameter-sharing sub-models of every depth, *On Elastic Language Models* (Zhang et al. 2024); lower
+layers that read the two texts apart, PreTTR (MacAvaney et al. 2020).
 """
 
 from __future__ import annotations
@@ -28,7 +34,8 @@ class Shape:
 
     `embedding` differs from `hidden` in small ELECTRAs only (a projection joins them). `position_offset` is where a
     text's positions start: 0 for BERT and ELECTRA, padding id + 1 for the RoBERTa family. `types` is 1 where the two
-    texts of a pair share a token type (RoBERTa), 2 elsewhere.
+    texts of a pair share a token type (RoBERTa), 2 elsewhere. `split` lays pairs out text by text (see above), and the
+    two texts see each other from layer `first_cross` (from 0) on; at `layers` they never do.
     """
 
     vocabulary: int
@@ -43,6 +50,13 @@ class Shape:
     epsilon: float = 1e-12
     activation: str = "gelu"
     position_offset: int = 0
+    split: bool = False
+    first_cross: int = 0
+
+    @property
+    def apart(self) -> int:
+        """Layers, from the first on, in which a pair's texts don't see each other."""
+        return min(self.first_cross, self.layers) if self.split else 0
 
     def heads_at(self, width: float) -> int:
         """Heads of a layer that a sub-network of this `width` keeps (at least one)."""
@@ -68,29 +82,42 @@ class LayerWeights(NamedTuple):
     down_bias: Tensor  # [H]
     norm2: Tensor  # [H]
     norm2_bias: Tensor  # [H]
+    cross: Tensor  # [h] bias on attention between two split texts; [0] where pairs are joint
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, padding: Tensor) -> Tensor:
+APART = -1e4  # a bias that leaves no attention: finite, so that its products and gradients are numbers
+START = -4.0  # the bias that training starts with: hardly open
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     """Softmax attention `[B, h, T, d]` of queries, keys and values of that shape under an additive mask.
 
     Training on a CPU writes the products out: the backward pass of PyTorch's fused CPU kernel (2.13) takes over four
     times as long as those of the plain products, which use the matrix units. Everywhere else the fused kernel wins.
     """
     if not (torch.is_grad_enabled() and query.requires_grad and query.device.type == "cpu"):
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=padding)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     batch, heads, tokens, size = query.shape
     query, key, value = (x.reshape(batch * heads, tokens, size) for x in (query * size**-0.5, key, value))
-    weight = torch.bmm(query, key.transpose(1, 2)).view(batch, heads, tokens, tokens) + padding
+    weight = torch.bmm(query, key.transpose(1, 2)).view(batch, heads, tokens, tokens) + mask
     weight = torch.softmax(weight, -1).view(batch * heads, tokens, tokens)
     return torch.bmm(weight, value).view(batch, heads, tokens, size)
 
 
 class Group(NamedTuple):
-    """Texts of one padded length inside a batch: `size` texts of `tokens` tokens, and their `padding_mask`."""
+    """Texts of one padded length inside a batch: `size` texts of `tokens` tokens, and their `padding_mask`.
+
+    For pairs in split layout, `across` is 1 where a token of the one text looks at the other text, else 0.
+    """
 
     size: int
     tokens: int
     padding: Tensor  # [B, 1, 1, T]
+    across: Tensor | None = None  # [T, T]
+
+    def mask(self, cross: Tensor) -> Tensor:
+        """What is added to attention logits, given a layer's bias `[h]` on attention between texts."""
+        return self.padding if self.across is None else self.padding + self.across * cross[:, None, None]
 
 
 def run_layer(
@@ -127,7 +154,7 @@ def run_layer(
     for part, group in zip(parts, groups, strict=True):
         split = part.view(group.size, group.tokens, 3, heads, shape.head_size)
         query, key, value = split.permute(2, 0, 3, 1, 4)  # [B, h, T, d] each
-        mixed = attend(query, key, value, group.padding)
+        mixed = attend(query, key, value, group.mask(weights.cross))
         if head_gate is not None:
             mixed = mixed * head_gate[:, None, None]
         outputs.append(mixed.transpose(1, 2).reshape(-1, heads * shape.head_size))
@@ -148,9 +175,12 @@ def _join(parts: list[Tensor]) -> Tensor:
 
 
 class Layer(nn.Module):
-    """The trained tensors of one layer, kept by head and by neuron so that a narrower width is a prefix."""
+    """The trained tensors of one layer, kept by head and by neuron so that a narrower width is a prefix.
 
-    def __init__(self, shape: Shape) -> None:
+    With `crosses`, the two texts of a pair in split layout see each other in it.
+    """
+
+    def __init__(self, shape: Shape, crosses: bool = False) -> None:
         super().__init__()
         self.shape = shape
         heads, size, hidden, neurons = shape.heads, shape.head_size, shape.hidden, shape.neurons
@@ -166,6 +196,8 @@ class Layer(nn.Module):
         self.down_bias = nn.Parameter(torch.zeros(hidden))
         self.norm2 = nn.Parameter(torch.ones(hidden))
         self.norm2_bias = nn.Parameter(torch.zeros(hidden))
+        if crosses:
+            self.cross = nn.Parameter(torch.full((heads,), START))
 
     def cut(self, width: float, dtype: torch.dtype) -> LayerWeights:
         """This layer's first `width` share of heads and neurons, as tensors of `dtype` (differentiable)."""
@@ -186,9 +218,16 @@ class Layer(nn.Module):
                     self.down_bias,
                     self.norm2,
                     self.norm2_bias,
+                    self._cross(heads),
                 )
             )
         )
+
+    def _cross(self, heads: int) -> Tensor:
+        """Bias `[heads]` on attention between the texts of a pair."""
+        if hasattr(self, "cross"):
+            return self.cross[:heads]
+        return torch.full((heads if self.shape.split else 0,), APART, device=self.norm1.device)
 
 
 class Embeddings(nn.Module):
@@ -206,10 +245,16 @@ class Embeddings(nn.Module):
             self.projection = nn.Parameter(torch.empty(shape.hidden, shape.embedding).normal_(std=0.02))
             self.projection_bias = nn.Parameter(torch.zeros(shape.hidden))
 
-    def forward(self, ids: Tensor, types: Tensor, dtype: torch.dtype) -> Tensor:
-        """Hidden states `[B, T, H]` of token ids and types `[B, T]` (right-padded)."""
+    def forward(self, ids: Tensor, types: Tensor, dtype: torch.dtype, first: int = 0) -> Tensor:
+        """Hidden states `[B, T, H]` of token ids and types `[B, T]`.
+
+        Positions restart after the `first` tokens, where a text of its own begins.
+        """
         start = self.shape.position_offset
-        hidden = F.embedding(ids, self.token) + self.position[start : start + ids.shape[1]]
+        position = self.position[start : start + max(first, ids.shape[1] - first)]
+        if first:
+            position = torch.cat([position[:first], position[: ids.shape[1] - first]])
+        hidden = F.embedding(ids, self.token) + position
         hidden = hidden + F.embedding(types, self.segment)
         hidden = F.layer_norm(hidden, (self.shape.embedding,), self.norm, self.norm_bias, self.shape.epsilon).to(dtype)
         if self.shape.embedding != self.shape.hidden:
@@ -217,11 +262,24 @@ class Embeddings(nn.Module):
         return hidden
 
 
-def padding_mask(lengths: Tensor, tokens: int, dtype: torch.dtype) -> Tensor:
-    """`[B, 1, 1, T]` additive attention mask of right-padded texts with `lengths` `[B]` tokens."""
-    blank = torch.arange(tokens, device=lengths.device) >= lengths[:, None]
-    mask = torch.zeros(blank.shape, dtype=dtype, device=lengths.device).masked_fill_(blank, torch.finfo(dtype).min)
-    return mask[:, None, None, :]
+def blank_after(lengths: Tensor, tokens: int) -> Tensor:
+    """`[B, T]` True at the padding of right-padded texts with `lengths` `[B]` tokens."""
+    return torch.arange(tokens, device=lengths.device) >= lengths[:, None]
+
+
+def padding_mask(blank: Tensor, dtype: torch.dtype) -> Tensor:
+    """`[B, 1, 1, T]` additive attention mask of texts that are padding where `blank` `[B, T]` is True."""
+    mask = torch.zeros(blank.shape, dtype=dtype, device=blank.device)
+    # Half of the least number: a bias may be added to it.
+    return mask.masked_fill_(blank, torch.finfo(dtype).min / 2)[:, None, None, :]
+
+
+def across_mask(first: int, tokens: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:
+    """`[T, T]` 1 between the `first` tokens and the others, 0 within either; None where `first` is 0."""
+    if not first:
+        return None
+    second = torch.arange(tokens, device=device) >= first
+    return (second[:, None] != second[None]).to(dtype)
 
 
 class Encoder(nn.Module):
@@ -234,7 +292,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.shape = shape
         self.embeddings = Embeddings(shape)
-        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.layers = nn.ModuleList(
+            Layer(shape, crosses=shape.split and index >= shape.first_cross) for index in range(shape.layers)
+        )
         self.exits = nn.ModuleDict({str(depth): readout for depth, readout in sorted(readouts.items())})
 
     @property
@@ -250,10 +310,13 @@ class Encoder(nn.Module):
         """Every layer cut to `width`, differentiable: slice it by depth and pass it to `run_layers`."""
         return [self.layer(index).cut(width, dtype) for index in range(self.shape.layers)]
 
-    def run_layers(self, hidden: Tensor, weights: list[LayerWeights], padding: Tensor) -> Tensor:
-        """Hidden states `[B, T, H]` after the layers `weights`, of texts of one padded length."""
+    def run_layers(
+        self, hidden: Tensor, weights: list[LayerWeights], padding: Tensor, across: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states `[B, T, H]` after the layers `weights`, of texts or pairs of one padded length."""
         batch, tokens, size = hidden.shape
-        return self.run_groups(hidden.reshape(-1, size), weights, [Group(batch, tokens, padding)]).view_as(hidden)
+        group = Group(batch, tokens, padding, across)
+        return self.run_groups(hidden.reshape(-1, size), weights, [group]).view_as(hidden)
 
     def run_groups(
         self, hidden: Tensor, weights: list[LayerWeights], groups: Sequence[Group], products: Products | None = None

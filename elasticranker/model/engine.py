@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from elasticranker.model import flops  # noqa: F401 (registers a formula)
-from elasticranker.model.encoder import Encoder, Group, LayerWeights, padding_mask
+from elasticranker.model.encoder import Encoder, Group, LayerWeights, across_mask, padding_mask
 from elasticranker.model.pairs import Batch, Bucket, Pair, PairEncoder
 from elasticranker.model.products import choose
 from elasticranker.planning.cost import CostModel
@@ -49,7 +49,7 @@ class Query:
 
 
 class _State(NamedTuple):
-    """Hidden states of one pair: some rows of a batch that was run."""
+    """Hidden states of one pair: some rows of a batch that was run. Of its document alone where its texts are apart."""
 
     batch: Tensor  # [N, H]
     start: int
@@ -68,10 +68,12 @@ class _Running:
 
     query: Query
     buckets: list[Bucket]
+    texts: list[int]  # number of each candidate's query text
     walk: Generator[Work, Floats, Ranking]
     work: Work | None = None
     scores: Floats = field(default_factory=lambda: np.empty(0))
     states: dict[int, _State] = field(default_factory=dict)
+    asked: dict[tuple[int, SubNet], Tensor] = field(default_factory=dict)  # states [Q, H] of query texts alone
     seen: dict[tuple[int, SubNet], float] = field(default_factory=dict)  # by identity of the pair
     ranking: Ranking | None = None
 
@@ -81,7 +83,7 @@ class _Running:
             self.work = next(self.walk) if scores is None else self.walk.send(scores)
             self.scores = np.full(len(self.work.candidates), np.nan)
         except StopIteration as stop:
-            self.work, self.ranking, self.states = None, stop.value, {}
+            self.work, self.ranking, self.states, self.asked = None, stop.value, {}, {}
 
 
 class _Item(NamedTuple):
@@ -94,15 +96,22 @@ class _Item(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """Pairs of one batch, a group of tensors a bucket."""
+    """Pairs of one batch, a group of tensors a bucket; and their documents alone, where texts are read apart."""
 
     batches: list[Batch]
     groups: list[Group]
+    documents: list[Group]
 
 
-def _candidates(buckets: Sequence[Bucket], prior: Floats | None = None) -> Candidates:
-    tokens = np.asarray([bucket.tokens for bucket in buckets], dtype=np.int64)
-    return Candidates(tokens, buckets[0].slots if buckets else 0, prior)
+def _texts(pairs: Sequence[Pair]) -> list[int]:
+    """A number, from 0, for the query text of each pair."""
+    seen: dict[bytes, int] = {}
+    return [seen.setdefault(pair.query.tobytes(), len(seen)) for pair in pairs]
+
+
+def _candidates(buckets: Sequence[Bucket], texts: Sequence[int], prior: Floats | None = None) -> Candidates:
+    sizes = np.asarray(buckets, dtype=np.int64).reshape(-1, 2)
+    return Candidates(sizes[:, 0], sizes[:, 1], prior, np.asarray(texts, dtype=np.int64))
 
 
 class Engine:
@@ -139,11 +148,11 @@ class Engine:
 
     def costs(self, pairs: Sequence[Pair]) -> Candidates:
         """What a plan needs to know of a query's candidates (without their prior)."""
-        return _candidates([self.pairs.bucket(pair) for pair in pairs])
+        return _candidates([self.pairs.bucket(pair) for pair in pairs], _texts(pairs))
 
     def full_cost(self, pairs: Sequence[Pair]) -> int:
         """FLOPs of the whole model over a query's candidates."""
-        return int(self.costs(pairs).costs(self.cost, self.full).sum())
+        return self.costs(pairs).whole(self.cost, self.full)
 
     @torch.inference_mode()
     def rank(self, queries: Sequence[Query]) -> list[Ranking]:
@@ -165,8 +174,9 @@ class Engine:
 
     def _start(self, query: Query) -> _Running:
         buckets = [self.pairs.bucket(pair) for pair in query.pairs]
-        walking = walk(query.plan, self.full, _candidates(buckets, query.prior), self.cost, query.budget)
-        running = _Running(query, buckets, walking)
+        texts = _texts(query.pairs)
+        walking = walk(query.plan, self.full, _candidates(buckets, texts, query.prior), self.cost, query.budget)
+        running = _Running(query, buckets, texts, walking)
         running.send(None)
         return running
 
@@ -207,34 +217,89 @@ class Engine:
         if state is not None and subnet.continues(state.subnet):
             hidden, done = torch.cat([item.running.states[item.candidate].hidden for item in items]), state.subnet.depth
         else:
-            hidden, done = self._embed(layout), 0
-        layers = self.weights(subnet.width)[done : subnet.depth]
-        hidden = self.encoder.run_groups(hidden, layers, layout.groups, self._products)
+            hidden, done = self._embed(layout, alone=self.cost.apart > 0), 0
+        layers, apart = self.weights(subnet.width), self.cost.apart
+        documents = None
+        if apart and (not done or done <= apart):
+            alone = SubNet(min(apart, subnet.depth), subnet.width)
+            documents = self.encoder.run_groups(hidden, layers[done : alone.depth], layout.documents, self._products)
+            hidden, done = self._joined(documents, self._queries(items, layout, alone), layout), alone.depth
+        hidden = self.encoder.run_groups(hidden, layers[done : subnet.depth], layout.groups, self._products)
         scores = self._read(hidden, subnet.depth, layout)
+        kept = hidden if documents is None or subnet.depth > apart else documents
         start = 0
         for item, score in zip(items, scores.tolist(), strict=True):
             running = item.running
+            size = item.bucket.tokens - (item.bucket.slots if kept is documents else 0)
             # A row's last bits depend on its place in a batch; the same pair twice must tie all the same.
             pair = running.query.pairs[item.candidate]
             running.scores[item.place] = running.seen.setdefault((id(pair), subnet), score)
             if running.work is not None and running.work.keep:
-                running.states[item.candidate] = _State(hidden, start, item.bucket.tokens, subnet)
+                running.states[item.candidate] = _State(kept, start, size, subnet)
             else:
                 running.states.pop(item.candidate, None)
-            start += item.bucket.tokens
+            start += size
+
+    def _queries(self, items: list[_Item], layout: _Layout, subnet: SubNet) -> list[Tensor]:
+        """States `[Q, H]` of each item's query text alone after a sub-network, each text run once.
+
+        All texts that this batch meets first go on from equally deep states: that is how its items were chosen, or they
+        begin here.
+        """
+        rows = [(batch, row) for batch in layout.batches for row in range(len(batch.ids))]
+        fresh: dict[tuple[int, int], tuple[_Running, int, Batch, int]] = {}
+        for item, (batch, row) in zip(items, rows, strict=True):
+            text = item.running.texts[item.candidate]
+            if (text, subnet) not in item.running.asked:
+                fresh.setdefault((id(item.running), text), (item.running, text, batch, row))
+        for running, text, batch, row in fresh.values():
+            before = [known for number, known in running.asked if number == text and subnet.continues(known)]
+            since = max(before, key=lambda known: known.depth, default=None)
+            blank = batch.blank[row : row + 1, : batch.first]
+            if since is None:
+                first = slice(row, row + 1), slice(None, batch.first)
+                hidden = self.encoder.embeddings(batch.ids[first], batch.types[first], self.dtype)[0]
+            else:
+                hidden = running.asked[text, since]
+            group = Group(1, batch.first, padding_mask(blank, self.dtype))
+            layers = self.weights(subnet.width)[since.depth if since is not None else 0 : subnet.depth]
+            hidden = self.encoder.run_groups(hidden, layers, [group], self._products)
+            running.asked[text, subnet] = hidden
+        return [item.running.asked[item.running.texts[item.candidate], subnet] for item in items]
+
+    def _joined(self, documents: Tensor, queries: list[Tensor], layout: _Layout) -> Tensor:
+        """Pairs' states `[N, H]`, query before document, of their documents' states and their queries' `[Q, H]`."""
+        parts, start, row = [], 0, 0
+        for group, alone in zip(layout.groups, layout.documents, strict=True):
+            end = start + alone.size * alone.tokens
+            own = documents[start:end].view(alone.size, alone.tokens, -1)
+            asked = torch.stack(queries[row : row + group.size])
+            parts.append(torch.cat([asked, own], 1).flatten(0, 1))
+            start, row = end, row + group.size
+        return torch.cat(parts)
 
     def _lay_out(self, pairs: Sequence[tuple[Bucket, Pair]]) -> _Layout:
         """Pairs that are sorted by bucket, as one group of tensors a bucket."""
-        batches, groups = [], []
+        batches, groups, documents = [], [], []
         for bucket, members in groupby(pairs, key=lambda item: item[0]):
             batch = self.pairs.batch([pair for _, pair in members], *bucket).to(self.device)
             batches.append(batch)
-            groups.append(Group(len(batch.ids), bucket.tokens, padding_mask(batch.lengths, bucket.tokens, self.dtype)))
-        return _Layout(batches, groups)
+            across = across_mask(batch.first, bucket.tokens, self.dtype, self.device)
+            padding = padding_mask(batch.blank, self.dtype)
+            groups.append(Group(len(batch.ids), bucket.tokens, padding, across))
+            if self.cost.apart:
+                alone = padding[..., batch.first :].contiguous()
+                documents.append(Group(len(batch.ids), bucket.tokens - batch.first, alone))
+        return _Layout(batches, groups, documents)
 
-    def _embed(self, layout: _Layout) -> Tensor:
-        """Embeddings `[N, H]` of a layout's pairs."""
-        parts = [self.encoder.embeddings(batch.ids, batch.types, self.dtype).flatten(0, 1) for batch in layout.batches]
+    def _embed(self, layout: _Layout, *, alone: bool = False) -> Tensor:
+        """Embeddings `[N, H]` of a layout's pairs, or of their documents alone."""
+        parts = []
+        for batch in layout.batches:
+            ids, types, first = batch.ids, batch.types, batch.first
+            if alone:
+                ids, types, first = ids[:, first:], types[:, first:], 0
+            parts.append(self.encoder.embeddings(ids, types, self.dtype, first).flatten(0, 1))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _read(self, hidden: Tensor, depth: int, layout: _Layout) -> Floats:

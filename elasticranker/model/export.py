@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from elasticranker.files import writable_folder
 from elasticranker.model.checkpoint import MANIFEST, Checkpoint
-from elasticranker.model.encoder import LayerWeights, padding_mask
+from elasticranker.model.encoder import LayerWeights, blank_after, padding_mask
 from elasticranker.model.huggingface import classifier_config, quiet, to_hugging_face
 from elasticranker.model.pairs import PairEncoder, Template
 from elasticranker.model.readout import Segments, segments
@@ -143,7 +143,7 @@ class SubNetScorer(nn.Module):
         hidden = self.embeddings(ids, torch.zeros_like(ids) if types is None else types, torch.float32)
         layers = [cast(nn.ParameterDict, layer) for layer in self.layers]
         weights = [LayerWeights(*(layer[name] for name in LayerWeights._fields)) for layer in layers]
-        hidden = self.run_layers(hidden, weights, padding_mask(lengths, ids.shape[1], torch.float32))
+        hidden = self.run_layers(hidden, weights, padding_mask(blank_after(lengths, ids.shape[1]), torch.float32))
         return self.readout(hidden, where)[:, None]
 
     def segments(self, ids: Tensor, mask: Tensor, types: Tensor | None) -> Segments:
@@ -169,6 +169,11 @@ def _check(checkpoint: Checkpoint, subnet: SubNet, folder: str | Path) -> None:
     if subnet not in checkpoint.subnets:
         widths = ", ".join(f"{s.width:g}" for s in reversed(checkpoint.subnets) if s.depth == subnet.depth)
         raise ValueError(f"width={subnet.width:g}: at depth {subnet.depth} the checkpoint has width {widths}")
+    if checkpoint.encoder.shape.split:
+        raise ValueError(
+            "this checkpoint reads query and document side by side, each with positions of its own, which no tokenizer "
+            "of another program lays out: it can't be exported"
+        )
     if (Path(folder) / MANIFEST).exists():
         raise ValueError(f"{folder} holds an elastic checkpoint, which an export would overwrite: name another folder")
 

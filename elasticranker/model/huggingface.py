@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from elasticranker.model.encoder import Encoder, Shape
 from elasticranker.model.products import ACTIVATIONS
-from elasticranker.model.readout import ClsReadout, InteractionReadout
+from elasticranker.model.readout import ClsReadout, InteractionReadout, SplitReadout
 
 FAMILIES = {
     "bert": "bert",
@@ -86,7 +87,7 @@ def shape_of(config: Any) -> Shape:
     )
 
 
-def from_hugging_face(source: str, *, keep_head: bool = True) -> tuple[Encoder, Any]:
+def from_hugging_face(source: str, *, keep_head: bool = True, split: bool = False) -> tuple[Encoder, Any]:
     """Encoder with the weights of a Hugging Face checkpoint.
 
     A cross-encoder (an architecture `...ForSequenceClassification` with one or two labels) keeps its head as the
@@ -96,6 +97,8 @@ def from_hugging_face(source: str, *, keep_head: bool = True) -> tuple[Encoder, 
     Args:
         source: a local folder or an id on the Hugging Face hub.
         keep_head: keep the cross-encoder's head where there is one.
+        split: lay pairs out text by text, with attention between them hardly open (see `elasticranker.model.encoder`):
+            a start for training that ranks as the backbone does as a bi-encoder.
 
     Returns:
         The encoder (float32, evaluation mode) and the Hugging Face configuration.
@@ -111,12 +114,26 @@ def from_hugging_face(source: str, *, keep_head: bool = True) -> tuple[Encoder, 
     if keep_head and classifies:
         readouts = {0: InteractionReadout(shape.hidden), shape.layers: _head(model, family_of(config), shape)}
     else:
-        readouts = {depth: InteractionReadout(shape.hidden) for depth in range(shape.layers + 1)}
+        kind_of_readout = split_readout if split else interaction_readout
+        readouts = {depth: kind_of_readout(shape, depth) for depth in range(shape.layers + 1)}
+        shape = replace(shape, split=split)
     encoder = Encoder(shape, readouts)
     with torch.no_grad():
         for ours, theirs in body_tensors(encoder, model.base_model.state_dict()):
             ours.copy_(theirs.view_as(ours))
     return encoder.eval(), config
+
+
+def interaction_readout(shape: Shape, depth: int) -> InteractionReadout:
+    """An untrained readout of joint pairs."""
+    return InteractionReadout(shape.hidden)
+
+
+def split_readout(shape: Shape, depth: int) -> SplitReadout:
+    """An untrained readout of split pairs after `depth` layers; at full depth the backbone's own vectors count."""
+    readout = SplitReadout(shape.hidden, projected=depth < shape.layers)
+    readout.start(depth / shape.layers)
+    return readout
 
 
 def to_hugging_face(encoder: Encoder, config: Any, depth: int) -> Any:

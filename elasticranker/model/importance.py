@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from elasticranker.model.encoder import Encoder, Group, padding_mask, run_layer
+from elasticranker.model.encoder import Encoder, Group, across_mask, padding_mask, run_layer
 from elasticranker.model.pairs import Batch
 
 
@@ -44,14 +44,15 @@ def measure_importance(
         neuron_gates = torch.ones_like(importance.neurons, dtype=dtype).requires_grad_()
         scores = []
         for batch in batches:
-            hidden = encoder.embeddings(batch.ids, batch.types, dtype).detach()
-            padding = padding_mask(batch.lengths, hidden.shape[1], dtype)
+            hidden = encoder.embeddings(batch.ids, batch.types, dtype, batch.first).detach()
+            padding = padding_mask(batch.blank, dtype)
+            across = across_mask(batch.first, hidden.shape[1], dtype, hidden.device)
             read = {0: encoder.read(hidden, 0, batch.segments)} if 0 in encoder.depths else {}
             for index, layer in enumerate(weights):
                 after = run_layer(
                     hidden.flatten(0, 1),
                     layer,
-                    [Group(hidden.shape[0], hidden.shape[1], padding)],
+                    [Group(hidden.shape[0], hidden.shape[1], padding, across)],
                     encoder.shape,
                     head_gate=head_gates[index],
                     neuron_gate=neuron_gates[index],
@@ -76,6 +77,8 @@ def reorder(encoder: Encoder, importance: Importance) -> None:
         layer.qkv.copy_(layer.qkv[:, heads])
         layer.qkv_bias.copy_(layer.qkv_bias[:, heads])
         layer.out.copy_(layer.out[:, heads])
+        if hasattr(layer, "cross"):
+            layer.cross.copy_(layer.cross[heads])
         layer.up.copy_(layer.up[neurons])
         layer.up_bias.copy_(layer.up_bias[neurons])
         layer.down.copy_(layer.down[:, neurons])

@@ -105,15 +105,13 @@ class Loaded:
 
     def _make_engine(self) -> Engine:
         from elasticranker.model.engine import Engine
-        from elasticranker.model.pairs import PairEncoder
 
         settings, shape = self.settings, self.checkpoint.encoder.shape
         device = choose_device(settings.device)
         longest = shape.positions - shape.position_offset
         if settings.max_length is not None and settings.max_length > longest:
             raise ValueError(f"max_length={settings.max_length}: the model has positions for {longest} tokens")
-        pairs = PairEncoder(
-            self.checkpoint.tokenizer,
+        pairs = self.checkpoint.pairs(
             max_length=settings.max_length or self.checkpoint.max_length or min(LONGEST, longest),
             max_query_length=settings.max_query_length,
         )

@@ -1,4 +1,7 @@
-"""From texts to padded tensors: `[CLS] query [SEP] document [SEP]`, each distinct text tokenised once.
+"""From texts to padded tensors, each distinct text tokenised once.
+
+`PairEncoder` lays pairs out jointly, as cross-encoders read them: `[CLS] query [SEP] document [SEP]`. Its subclass in
+`split.py` lays them out text by text.
 
 Only documents are cut to fit `max_length` (and queries to `max_query_length`), and every cut is counted by whoever
 asks.
@@ -42,18 +45,18 @@ class Bucket(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Tensors of some pairs, right-padded to `T` tokens."""
+    """Tensors of some pairs, padded to `T` tokens."""
 
     ids: torch.Tensor  # [B, T] int64
     types: torch.Tensor  # [B, T] int64
-    lengths: torch.Tensor  # [B]
+    blank: torch.Tensor  # bool [B, T]: is this position padding?
     segments: Segments
+    first: int = 0  # positions of the first text, where the two are laid out one by one; else 0
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        where = self.segments
-        moved = where._replace(query=where.query.to(device), document=where.document.to(device))
-        return Batch(self.ids.to(device), self.types.to(device), self.lengths.to(device), moved)
+        moved = self.segments.to(device)
+        return Batch(self.ids.to(device), self.types.to(device), self.blank.to(device), moved, self.first)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Template:
 
 
 class PairEncoder:
-    """Tokenises texts and lays pairs out as the backbone expects them.
+    """Tokenises texts and lays pairs out as a cross-encoder of the backbone's kind expects them.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
@@ -84,10 +87,14 @@ class PairEncoder:
 
     def __init__(self, tokenizer: Any, *, max_length: int, max_query_length: int) -> None:
         self.template = _template(tokenizer)
-        if max_query_length < 1 or max_length < max_query_length + self.template.extra:
+        self.extra = self.template.extra  # tokens beside those of the two texts
+        self._set(tokenizer, max_length, max_query_length)
+
+    def _set(self, tokenizer: Any, max_length: int, max_query_length: int) -> None:
+        if max_query_length < 1 or max_length < max_query_length + self.extra:
             raise ValueError(
                 f"max_length={max_length} leaves no room for a query of max_query_length={max_query_length} tokens and "
-                f"{self.template.extra} special ones: raise max_length or lower max_query_length"
+                f"{self.extra} special ones: raise max_length or lower max_query_length"
             )
         self.tokenizer = tokenizer
         self.max_length, self.max_query_length = max_length, max_query_length
@@ -110,20 +117,27 @@ class PairEncoder:
     def pair(self, query: np.ndarray, document: np.ndarray) -> Pair:
         """A pair cut to fit: the query to `max_query_length`, the document to what is left of `max_length`."""
         query = query[: self.max_query_length]
-        return Pair(query, document[: self.max_length - self.template.extra - len(query)])
+        return Pair(query, document[: self.max_length - self.extra - len(query)])
 
     def length(self, pair: Pair) -> int:
         """Tokens of a pair, special ones included."""
-        return len(pair.query) + len(pair.document) + self.template.extra
+        return len(pair.query) + len(pair.document) + self.extra
 
     def bucket(self, pair: Pair) -> Bucket:
         """The bucket that a pair belongs to."""
-        return Bucket(round_up(self.length(pair)), round_up(len(self.template.before) + len(pair.query)))
+        return self.cover([pair])
+
+    def cover(self, pairs: Sequence[Pair], multiple: int = BUCKET) -> Bucket:
+        """The least bucket, of sizes that are multiples of `multiple`, that has room for all of some pairs."""
+        tokens = round_up(max(self.length(pair) for pair in pairs), multiple)
+        slots = round_up(len(self.template.before) + max(len(pair.query) for pair in pairs), multiple)
+        return Bucket(tokens, slots)
 
     def batch(self, pairs: Sequence[Pair], tokens: int, slots: int) -> Batch:
         """Tensors of pairs, padded to `tokens` tokens and `slots` query slots."""
         import torch
 
+        from elasticranker.model.encoder import blank_after
         from elasticranker.model.readout import segments
 
         shape = self.template
@@ -146,7 +160,8 @@ class PairEncoder:
             query_ends[row], document_ends[row] = middle, end
         middles, ends = torch.from_numpy(query_ends), torch.from_numpy(document_ends)
         where = segments(start, middles, middles + len(shape.between), ends, min(slots, tokens), tokens)
-        return Batch(torch.from_numpy(ids), torch.from_numpy(types), ends + len(shape.after), where)
+        blank = blank_after(ends + len(shape.after), tokens)
+        return Batch(torch.from_numpy(ids), torch.from_numpy(types), blank, where)
 
 
 def _template(tokenizer: Any) -> Template:

@@ -3,7 +3,9 @@
 `ClsReadout` is what cross-encoders have: a (pooled) linear head on the first token. It needs a model in which that
 token has gathered the answer, that is, full depth. `InteractionReadout` compares the query's and the document's token
 states (late interaction, ColBERT, Khattab and Zaharia 2020, but over states that have seen the other text), so it works
-after any layer, even after none. Choose `interaction` for checkpoints trained elastically, `cls` for those that exist.
+after any layer, even after none. `SplitReadout` adds to that the cosine of the two texts' mean states, what bi-encoders
+score by. Choose `split` for checkpoints in split layout, `interaction` for others trained elastically, `cls` for
+cross-encoders that exist.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ POOLERS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "gelu": F.
 
 
 class Segments(NamedTuple):
-    """Where the texts of a batch of pairs stand: `[CLS] query [SEP] document [SEP]`, right-padded.
+    """Where the texts of a batch of pairs stand.
 
     `first_slots` is the number of leading positions that hold every query token of the batch (a bucket property, so
     that a pair's arithmetic doesn't depend on its batch mates).
@@ -28,6 +30,12 @@ class Segments(NamedTuple):
     query: Tensor  # bool [B, first_slots]: is this position a query token?
     document: Tensor  # bool [B, T]: is this position a document token?
     first_slots: int
+    texts: Tensor | None = None  # bool [B, 2, T], split layout only: the query's and the document's own positions
+
+    def to(self, device: torch.device) -> Segments:
+        """The same on another device."""
+        texts = None if self.texts is None else self.texts.to(device)
+        return Segments(self.query.to(device), self.document.to(device), self.first_slots, texts)
 
 
 def segments(
@@ -96,17 +104,66 @@ class InteractionReadout(nn.Module):
     def forward(self, hidden: Tensor, where: Segments) -> Tensor:
         """Scores `[B]` (float32) of hidden states `[B, T, H]`."""
         hidden = hidden.float()  # a similarity rounded to bfloat16 would blur what the scale then spreads
+        matched = self.matched(hidden, where)
+        return self.SCALE * self.scale * matched + F.linear(hidden[:, 0], self.cls[None])[..., 0] + self.bias
+
+    def matched(self, hidden: Tensor, where: Segments) -> Tensor:
+        """Weighted MaxSim `[B]` of float32 states `[B, T, H]`: from -1 to 1."""
         slots = hidden[:, : where.first_slots]
         shrink = torch.linalg.vector_norm(hidden, dim=-1).clamp_min(1e-6).reciprocal()  # [B, T]
         similarity = torch.bmm(slots, hidden.transpose(1, 2)) * shrink[:, : where.first_slots, None] * shrink[:, None]
         best = similarity.masked_fill(~where.document[:, None, :], -1.0).amax(-1)  # [B, Q]
         weight = F.softplus(F.linear(slots, self.term[None])[..., 0] + self.term_bias).masked_fill(~where.query, 0.0)
         total = weight.sum(-1)
-        matched = torch.where(total > 0, (weight * best).sum(-1) / total.clamp_min(1e-9), -torch.ones_like(total))
-        return self.SCALE * self.scale * matched + F.linear(hidden[:, 0], self.cls[None])[..., 0] + self.bias
+        return torch.where(total > 0, (weight * best).sum(-1) / total.clamp_min(1e-9), -torch.ones_like(total))
 
 
-def make_readout(hidden: int, *, readout: str, labels: int = 1, pooler: str | None = None) -> nn.Module:
+class SplitReadout(InteractionReadout):
+    """Cosine of the two texts' mean states, beside weighted MaxSim and a linear `[CLS]` term; split layout only.
+
+    `score = C b * cos(P q, P d) + S a * MaxSim + v . h_cls + c`, with `q` and `d` the means of the query's and the
+    document's states, `P` a learned projection (the identity where `projected` is False: at full depth, whose means are
+    the backbone's own vectors) and `C` (`COSINE`) a constant that gives `b` unit size: the inverse of the temperature
+    that E5 (Wang et al. 2022) was trained with, roughly. `start` sets `a` and `b` for an untrained encoder.
+    """
+
+    kind = "split"
+    COSINE = 50.0
+
+    def __init__(self, hidden: int, projected: bool = True) -> None:
+        super().__init__(hidden)
+        self.cosine = nn.Parameter(torch.ones(1))
+        self.projected = projected
+        if projected:
+            self.projection = nn.Parameter(torch.eye(hidden))
+
+    @torch.no_grad()
+    def start(self, share: float) -> None:
+        """Weigh the terms for an exit after `share` of the layers: tokens count early, means late."""
+        self.scale.fill_(0.75 * (1 - share))
+        self.cosine.fill_(share**2)
+
+    def vectors(self, hidden: Tensor, where: Segments) -> Tensor:
+        """Unit vectors `[B, 2, H]` (float32) of the query and the document from states `[B, T, H]`."""
+        if where.texts is None:
+            raise ValueError("a split readout needs pairs in split layout: use a SplitPairEncoder")
+        weight = where.texts.float()
+        mean = torch.bmm(weight, hidden.float()) / weight.sum(-1, keepdim=True)
+        return F.normalize(F.linear(mean, self.projection) if self.projected else mean, dim=-1)
+
+    def forward(self, hidden: Tensor, where: Segments) -> Tensor:
+        """Scores `[B]` (float32) of hidden states `[B, T, H]`."""
+        return self.score(hidden, where, self.vectors(hidden, where))
+
+    def score(self, hidden: Tensor, where: Segments, vectors: Tensor) -> Tensor:
+        """The same, where the vectors are there already."""
+        cosine = self.COSINE * self.cosine * (vectors[:, 0] * vectors[:, 1]).sum(-1)
+        return cosine + super().forward(hidden, where)
+
+
+def make_readout(
+    hidden: int, *, readout: str, labels: int = 1, pooler: str | None = None, projected: bool = True
+) -> nn.Module:
     """A readout by the name that checkpoints give it.
 
     Raises:
@@ -114,6 +171,8 @@ def make_readout(hidden: int, *, readout: str, labels: int = 1, pooler: str | No
     """
     if readout == InteractionReadout.kind:
         return InteractionReadout(hidden)
+    if readout == SplitReadout.kind:
+        return SplitReadout(hidden, projected)
     if readout == ClsReadout.kind:
         return ClsReadout(hidden, labels, pooler)
-    raise ValueError(f"unknown readout {readout!r}: this version knows 'interaction' and 'cls'")
+    raise ValueError(f"unknown readout {readout!r}: this version knows 'interaction', 'split' and 'cls'")

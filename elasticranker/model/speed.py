@@ -63,7 +63,7 @@ def measure_speed(
     random = np.random.default_rng(0)
     pairs_of, vocabulary = engine.pairs, engine.encoder.shape.vocabulary
     query = random.integers(0, vocabulary, min(6, pairs_of.max_query_length))
-    most = pairs_of.max_length - pairs_of.template.extra - len(query)
+    most = pairs_of.max_length - pairs_of.extra - len(query)
     lengths = random.integers(tokens // 2, tokens * 3 // 2, candidates).clip(1, max(1, most))
     pairs = [Pair(query, random.integers(0, vocabulary, int(length))) for length in lengths]
     whole = engine.full_cost(pairs)

@@ -21,7 +21,9 @@ class CostModel:
         head_size: size `d` of a head.
         neurons: feed-forward neurons of a full layer.
         embedding: size of the embeddings; where it isn't `hidden`, a projection is paid once a pair.
-        readouts: depth to what its exit multiplies: `interaction`, or `cls/<labels>` with `+pooler` where there is one.
+        readouts: depth to what its exit multiplies: `interaction`, `split` with `+projection` where there is one, or
+            `cls/<labels>` with `+pooler` where there is one.
+        apart: layers, from the first on, in which the two texts of a pair don't see each other (split layout).
 
     Example:
         >>> cost = CostModel(12, 384, 12, 32, 1536, 384, {12: "cls/1"})
@@ -36,6 +38,7 @@ class CostModel:
     neurons: int
     embedding: int
     readouts: dict[int, str]
+    apart: int = 0
 
     def layer(self, tokens: int, width: float) -> int:
         """One layer on `tokens` (bucketed) tokens: `2tH 3hd + 4 t^2 hd + 2t hd H + 4tHf`."""
@@ -46,18 +49,25 @@ class CostModel:
     def exit(self, tokens: int, slots: int, depth: int) -> int:
         """The readout after `depth` layers: what it multiplies for `tokens` tokens, `slots` of them the query's."""
         readout = self.readouts[depth]
+        interaction = 2 * slots * tokens * self.hidden + 2 * slots * self.hidden + 2 * self.hidden
         if readout == "interaction":  # similarities, term weights, [CLS] term
-            return 2 * slots * tokens * self.hidden + 2 * slots * self.hidden + 2 * self.hidden
+            return interaction
+        if readout.startswith("split"):  # and the means of two texts, projected
+            projection = 4 * self.hidden * self.hidden if readout.endswith("+projection") else 0
+            return interaction + 4 * tokens * self.hidden + projection
         labels = int(readout.removeprefix("cls/").removesuffix("+pooler"))
         pooler = 2 * self.hidden * self.hidden if readout.endswith("+pooler") else 0
         return pooler + 2 * self.hidden * labels
 
     def start(self, tokens: int) -> int:
-        """What a pair pays once, before the first layer: the projection of narrower embeddings."""
+        """What tokens pay once, before the first layer: the projection of narrower embeddings."""
         return 2 * tokens * self.embedding * self.hidden if self.embedding != self.hidden else 0
 
     def pair(self, tokens: int, slots: int, depth: int, width: float, since: int | None = None) -> int:
         """A pair through the first `depth` layers at `width`, and its exit.
+
+        Where its texts are apart (before layer `apart`), its document alone: its query is paid once for all documents,
+        see `query`.
 
         Args:
             tokens: tokens of the pair, rounded up to its bucket.
@@ -68,11 +78,24 @@ class CostModel:
         """
         return _pair(self, tokens, slots, depth, width, since)
 
+    def query(self, slots: int, depth: int, width: float, since: int | None = None) -> int:
+        """A query's text through those of the first `depth` layers in which it is apart from any document."""
+        depth = min(depth, self.apart)
+        if not self.apart or (since is not None and since >= depth):
+            return 0
+        return (self.start(slots) if since is None else 0) + (depth - (since or 0)) * self.layer(slots, width)
+
     def __hash__(self) -> int:
-        return hash((self.layers, self.hidden, self.heads, self.neurons, self.embedding, tuple(self.readouts.items())))
+        sizes = (self.layers, self.hidden, self.heads, self.neurons, self.embedding, self.apart)
+        return hash((sizes, tuple(self.readouts.items())))
 
 
 @lru_cache(maxsize=65536)
 def _pair(cost: CostModel, tokens: int, slots: int, depth: int, width: float, since: int | None) -> int:
-    once = cost.start(tokens) if since is None else 0
-    return once + (depth - (since or 0)) * cost.layer(tokens, width) + cost.exit(tokens, slots, depth)
+    done = since or 0
+    document = tokens - slots if cost.apart else tokens
+    once = cost.start(document) if since is None else 0
+    alone = max(0, min(depth, cost.apart) - done)
+    together = depth - done - alone
+    layers = alone * cost.layer(document, width) + together * cost.layer(tokens, width)
+    return once + layers + cost.exit(tokens, slots, depth)

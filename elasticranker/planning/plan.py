@@ -11,7 +11,7 @@ Pure Python and numpy: with `cost.py` this is all there is to read to check that
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -97,23 +97,53 @@ class Candidates:
 
     Attributes:
         tokens: `[n]` bucketed token counts.
-        slots: leading positions that hold the query, bucketed.
+        slots: leading positions that hold the query, bucketed: `[n]`, or one number for all.
         prior: `[n]` incoming scores, or None where the frame has none that can be used.
+        texts: `[n]` numbers of their query texts, from 0; None where all have the same one.
     """
 
     tokens: Integers
-    slots: int
+    slots: Integers | int
     prior: Floats | None = None
+    texts: Integers | None = None
     _known: dict[tuple[SubNet, int | None], Integers] = field(default_factory=dict, repr=False, compare=False)
 
     def costs(self, cost: CostModel, subnet: SubNet, since: SubNet | None = None) -> Integers:
-        """`[n]` FLOPs of each candidate through a sub-network, going on from `since` where it can."""
+        """`[n]` FLOPs of each candidate through a sub-network, going on from `since` where it can.
+
+        Without what its query's text is paid once for all candidates, see `once`.
+        """
         start = since.depth if since is not None and subnet.continues(since) else None
         if (subnet, start) not in self._known:
-            lengths, place = np.unique(self.tokens, return_inverse=True)
-            prices = [cost.pair(int(length), self.slots, subnet.depth, subnet.width, start) for length in lengths]
-            self._known[subnet, start] = np.asarray(prices, dtype=np.int64)[place]
+            sizes = np.stack([self.tokens, np.broadcast_to(self.slots, self.tokens.shape)], 1)
+            kinds, place = np.unique(sizes, axis=0, return_inverse=True)
+            prices = [cost.pair(tokens, slots, subnet.depth, subnet.width, start) for tokens, slots in kinds.tolist()]
+            self._known[subnet, start] = np.asarray(prices, dtype=np.int64)[place.reshape(-1)]
         return self._known[subnet, start]
+
+    def text(self, candidate: int) -> int:
+        """The number of a candidate's query text."""
+        return 0 if self.texts is None else int(self.texts[candidate])
+
+    def once(self, cost: CostModel, subnet: SubNet, candidate: int, read: Iterable[SubNet] = ()) -> int:
+        """FLOPs of a candidate's query text alone, before its first candidate goes through a sub-network.
+
+        Args:
+            cost: prices.
+            subnet: the sub-network.
+            candidate: any with that text.
+            read: sub-networks that the text has gone through before.
+        """
+        target = SubNet(min(subnet.depth, cost.apart), subnet.width)
+        depths = [before.depth for before in read if target.continues(before)]
+        slots = self.slots if isinstance(self.slots, int) else int(self.slots[candidate])
+        return cost.query(slots, target.depth, target.width, max(depths, default=None))
+
+    def whole(self, cost: CostModel, full: SubNet) -> int:
+        """FLOPs of the whole model over all candidates."""
+        texts = np.zeros(len(self.tokens), int) if self.texts is None else self.texts
+        firsts = np.unique(texts, return_index=True)[1]
+        return int(self.costs(cost, full).sum()) + sum(self.once(cost, full, int(first)) for first in firsts)
 
 
 @dataclass(frozen=True)
@@ -182,6 +212,7 @@ class _State:
         self.own = np.full((len(stages), count), np.nan)  # each stage's scores
         self.spend = np.zeros(count, dtype=np.int64)
         self.spent = 0
+        self.read: dict[int, list[SubNet]] = {}  # query text to the sub-networks that it went through alone
         self.stopped = False
         self.prior = _standardised(candidates.prior) if candidates.prior is not None else None
 
@@ -199,22 +230,52 @@ class _State:
         origin = int(earlier.max())
         queue = self._best_first(origin)
         subnet = self.stages[index].subnet
-        prices = self.candidates.costs(self.cost, subnet, self._subnet(origin))[queue]
+        prices = self.candidates.costs(self.cost, subnet, self._subnet(origin))
         if any_that_fits:
-            chosen = queue[_fitting(prices, allowance)]
+            chosen = self._fitting(subnet, queue, prices, allowance)
         else:
-            chosen = queue[: np.searchsorted(np.cumsum(prices), allowance, side="right")]
+            dues = np.cumsum(prices[queue] + self._dues(subnet, queue))
+            chosen = queue[: np.searchsorted(dues, allowance, side="right")]
         if not len(chosen):
             return
         keep = any(later.subnet.continues(subnet) for later in self.stages[index + 1 :])
         scores = yield Work(chosen, subnet, keep)
         done = ~np.isnan(scores)
         self.stopped = not done.all()
-        chosen, paid = chosen[done], self.candidates.costs(self.cost, subnet, self._subnet(origin))[chosen[done]]
+        chosen = chosen[done]
+        paid = prices[chosen] + self._dues(subnet, chosen)
+        for text in {self.candidates.text(int(candidate)) for candidate in chosen}:
+            self.read.setdefault(text, []).append(SubNet(min(subnet.depth, self.cost.apart), subnet.width))
         self.own[index, chosen] = scores[done]
         self.reached[chosen] = index
         self.spend[chosen] += paid
         self.spent += int(paid.sum())
+
+    def _dues(self, subnet: SubNet, queue: Integers) -> Integers:
+        """`[m]` what the first candidate of each query text in a queue pays for the text, 0 for the others."""
+        dues = np.zeros(len(queue), dtype=np.int64)
+        if self.cost.apart and len(queue):
+            texts = np.zeros(len(queue), int) if self.candidates.texts is None else self.candidates.texts[queue]
+            for first in np.unique(texts, return_index=True)[1]:
+                dues[first] = self._due(subnet, int(queue[first]))
+        return dues
+
+    def _due(self, subnet: SubNet, candidate: int) -> int:
+        read = self.read.get(self.candidates.text(candidate), ())
+        return self.candidates.once(self.cost, subnet, candidate, read)
+
+    def _fitting(self, subnet: SubNet, queue: Integers, prices: Integers, allowance: int) -> Integers:
+        """Candidates taken greedily, in order, as long as they fit what is left."""
+        taken: list[int] = []
+        read: set[int] = set()
+        for candidate in queue.tolist():
+            text = self.candidates.text(candidate)
+            price = int(prices[candidate]) + (0 if text in read else self._due(subnet, candidate))
+            if price <= allowance:
+                taken.append(candidate)
+                read.add(text)
+                allowance -= price
+        return np.asarray(taken, dtype=np.int64)
 
     def _subnet(self, index: int) -> SubNet | None:
         return self.stages[index].subnet if index >= 0 else None
@@ -268,16 +329,6 @@ def strictly_falling(scores: Floats) -> Floats:
         if single[index] >= single[index - 1]:
             single[index] = np.nextafter(single[index - 1], np.float32(-np.inf))
     return single.astype(np.float64)
-
-
-def _fitting(prices: Integers, allowance: int) -> list[int]:
-    """Positions taken greedily, in order, as long as they fit what is left."""
-    taken = []
-    for index, price in enumerate(prices.tolist()):
-        if price <= allowance:
-            taken.append(index)
-            allowance -= price
-    return taken
 
 
 def _standardised(values: Floats) -> Floats | None:

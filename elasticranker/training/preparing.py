@@ -36,6 +36,7 @@ class PrepareSettings:
         held_out: queries a source (at most a tenth of it) kept for validation.
         drop_false_negatives: leave out negatives that the teacher scores above a query's best positive. The loss `lce`
             does so anyway; without them `kl` can't learn from them either.
+        vectors: keep the teacher's vectors of all texts, which a split checkpoint is aligned to; of a bi-encoder alone.
         seed: of the random draws.
     """
 
@@ -45,6 +46,7 @@ class PrepareSettings:
     pseudo: tuple[str, ...] = ()
     held_out: int = 100
     drop_false_negatives: bool = False
+    vectors: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -64,6 +66,7 @@ class Part(NamedTuple):
     scores: np.ndarray  # [n, c]
     labels: np.ndarray  # [n, c]
     held_out: np.ndarray  # [n]
+    vectors: tuple[np.ndarray, np.ndarray] | None  # of the queries and of all the source's documents
 
 
 def prepare(
@@ -110,7 +113,15 @@ def prepare(
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.held_out for part in parts]),
+        _joined([part.vectors for part in parts]),
     )
+
+
+def _joined(vectors: Sequence[tuple[np.ndarray, np.ndarray] | None]) -> tuple[np.ndarray, np.ndarray] | None:
+    there = [pair for pair in vectors if pair is not None]
+    if not there:
+        return None
+    return np.concatenate([queries for queries, _ in there]), np.concatenate([documents for _, documents in there])
 
 
 def prepare_source(source: Source, teacher: Teacher, settings: PrepareSettings, cache: ArrayCache) -> Part:
@@ -130,6 +141,9 @@ def prepare_source(source: Source, teacher: Teacher, settings: PrepareSettings, 
     if not asked:
         raise ValueError(f"the source {source.name} has no query with a positive or a candidate")
     reading = teacher.read(source, asked, cache)
+    vectors = reading.vectors() if settings.vectors else None
+    if settings.vectors and vectors is None:
+        raise ValueError(f"vectors=True (--vectors): the teacher {teacher.name} gives scores alone; name a bi-encoder")
     blocks = []
     with tqdm(total=len(asked), desc=source.name, unit="query") as bar:
         for start in range(0, len(asked), BLOCK):
@@ -142,7 +156,11 @@ def prepare_source(source: Source, teacher: Teacher, settings: PrepareSettings, 
         if not usable[belongs == number].any():
             raise ValueError(f"the teacher {teacher.name} scores fewer than two candidates of each query of {name}")
     texts = [query.text for query, use in zip(asked, usable, strict=True) if use]
-    return Part(names, texts, belongs[usable], candidates[usable], scores[usable], labels[usable], held[usable])
+    if vectors is not None:
+        vectors = vectors[0][usable], vectors[1]
+    return Part(
+        names, texts, belongs[usable], candidates[usable], scores[usable], labels[usable], held[usable], vectors
+    )
 
 
 def _score_block(

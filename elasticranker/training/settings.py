@@ -6,6 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
+LAYOUTS = ("joint", "split")
 SAMPLINGS = ("sandwich", "random", "all", "none")
 LOSSES = ("kl", "lce", "margin_mse", "ranknet", "bce")
 
@@ -38,6 +39,14 @@ class TrainingSettings:
         bonus: what a judged positive is worth beyond the teacher's score, in its units.
         self_distillation: share of imitating the full model in the loss of every other sub-network.
         exit_weights: weight of an exit's loss by depth (1 where not named).
+        layout: `joint` (query and document as one text) or `split` (each as the backbone reads it as a bi-encoder, see
+            `elasticranker.model.encoder`); a checkpoint that is gone on with keeps its own.
+        prefixes: put before queries and documents in split layout.
+        align_full: weight of `1 - cosine` of the full model's vectors to the teacher's; split layout only, as are the
+            next three.
+        align_exits: weight of the same at the other exits, on average.
+        cross_rate: factor on the learning rate for the biases on attention between texts.
+        deep_rate: factor on it for the last layer; between the first, which has 1, and it, it changes evenly.
         full_weight: factor on the weight of the deepest exit.
         average: decay of the running average of the weights that is kept (0: the last weights).
         freeze_tokens: leave the token embeddings as they are.
@@ -69,6 +78,12 @@ class TrainingSettings:
     self_distillation: float = 0.3
     exit_weights: dict[int, float] = field(default_factory=dict)
     full_weight: float = 2.0
+    layout: str = "joint"
+    prefixes: tuple[str, str] = ("", "")
+    align_full: float = 10.0
+    align_exits: float = 3.0
+    cross_rate: float = 100.0
+    deep_rate: float = 1.0
     average: float = 0.998
     freeze_tokens: bool = True
     source_weights: dict[str, float] = field(default_factory=dict)
@@ -81,6 +96,9 @@ class TrainingSettings:
         self.widths = tuple(sorted({float(width) for width in self.widths}, reverse=True))
         self.depths = tuple(sorted({int(depth) for depth in self.depths}))
         self.exit_weights = {int(depth): float(weight) for depth, weight in self.exit_weights.items()}
+        self.prefixes = (self.prefixes[0], self.prefixes[1])
+        if self.layout not in LAYOUTS:
+            raise ValueError(f"layout={self.layout!r}: choose from {', '.join(LAYOUTS)}")
         if self.sampling not in SAMPLINGS:
             raise ValueError(f"sampling={self.sampling!r}: choose from {', '.join(SAMPLINGS)}")
         if not self.widths or self.widths[0] != 1.0 or self.widths[-1] <= 0:

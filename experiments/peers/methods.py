@@ -79,7 +79,7 @@ class Point:
     def allowance(self, engine: Engine, pairs: Sequence[Pair]) -> int:
         """FLOPs that it may spend on a query's pairs."""
         if self.share is None:
-            return int(engine.costs(pairs).costs(engine.cost, self.plan.stages[0].subnet).sum())
+            return engine.costs(pairs).whole(engine.cost, self.plan.stages[0].subnet)
         return int(self.share * engine.full_cost(pairs))
 
 

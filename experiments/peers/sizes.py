@@ -54,10 +54,10 @@ def made_up(encoder: PairEncoder, tokens: int, candidates: int, *, seed: int = 0
     """
     random = np.random.default_rng(seed)
     words = _words(encoder)
-    room = tokens - encoder.template.extra
+    room = tokens - encoder.extra
     query_words = min(QUERY_WORDS, room // 2)
     if query_words < 1:
-        raise ValueError(f"tokens={tokens}: no room for a query and a document beside {encoder.template.extra} others")
+        raise ValueError(f"tokens={tokens}: no room for a query and a document beside {encoder.extra} others")
     query = " ".join(random.choice(words, query_words))
     texts = [" ".join(random.choice(words, room - query_words)) for _ in range(candidates)]
     columns = {"docno": [f"d{row}" for row in range(candidates)], "text": texts}

@@ -78,7 +78,7 @@ def test_another_format_says_so(copy: Path) -> None:
     manifest = json.loads((copy / "elastic.json").read_text())
     manifest["format"] = 0
     (copy / "elastic.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="format 0; this version reads format 1"):
+    with pytest.raises(ValueError, match="format 0; this version reads formats 1, 2"):
         load(copy)
 
 

@@ -14,15 +14,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elasticranker.model.pairs import Batch, Pair, PairEncoder, round_up
+from elasticranker.model.pairs import Batch, Pair, PairEncoder
 from elasticranker.training.data.groups import Groups
 
 
 class MicroBatch(NamedTuple):
-    """Pairs of similar length that run together, and where their scores belong in the `[G * C]` scores of the step."""
+    """Pairs of similar length that run together.
+
+    Attributes:
+        batch: their tensors.
+        positions: `[B]` where their scores belong in the `[G * C]` scores of the step.
+        vectors: `[B, 2, H]` the teacher's vectors of their queries and documents, where the data has them.
+    """
 
     batch: Batch
     positions: Tensor
+    vectors: Tensor | None = None
 
 
 class StepData(NamedTuple):
@@ -39,6 +46,15 @@ class StepData(NamedTuple):
     def pairs(self) -> int:
         """How many pairs there are."""
         return int(self.mask.sum())
+
+
+class _Placed(NamedTuple):
+    """A pair of a step: where its score belongs, and which texts of the data it is made of."""
+
+    position: int
+    pair: Pair
+    row: int
+    document: int
 
 
 def each_tensor(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -146,7 +162,7 @@ class Sampler:
         shape = (len(rows), size)
         teacher, labels = np.zeros(shape, np.float32), np.full(shape, -1, np.int64)
         mask = np.zeros(shape, bool)
-        pairs: list[tuple[int, Pair]] = []
+        pairs: list[_Placed] = []
         for group, (row, picked) in enumerate(zip(rows, chosen, strict=True)):
             for place, column in enumerate(picked):
                 document = self.groups.candidates[row, column]
@@ -155,8 +171,9 @@ class Sampler:
                 mask[group, place] = True
                 teacher[group, place] = self.groups.scores[row, column]
                 labels[group, place] = self.groups.labels[row, column]
-                pairs.append((group * size + place, self.encoder.pair(self.queries[row], self.documents[document])))
-        narrow = [pair for pair in pairs if pair[0] < narrow_groups * size]
+                pair = self.encoder.pair(self.queries[row], self.documents[document])
+                pairs.append(_Placed(group * size + place, pair, row, int(document)))
+        narrow = [placed for placed in pairs if placed.position < narrow_groups * size]
         return StepData(
             self._batches(pairs),
             self._batches(narrow),
@@ -166,17 +183,23 @@ class Sampler:
             torch.from_numpy(mask),
         )
 
-    def _batches(self, pairs: list[tuple[int, Pair]]) -> list[MicroBatch]:
+    def _batches(self, pairs: list[_Placed]) -> list[MicroBatch]:
         """Sort by length and cut into batches of `batch_pairs`: hardly any padding, and few distinct shapes.
 
         Few shapes, since the CPU's matrix library compiles a kernel for each new one, which takes longer than a step.
         """
-        ordered = sorted(pairs, key=lambda item: -self.encoder.length(item[1]))
+        ordered = sorted(pairs, key=lambda placed: -self.encoder.length(placed.pair))
         batches = []
         for start in range(0, len(ordered), self.batch_pairs):
             part = ordered[start : start + self.batch_pairs]
-            tokens = min(round_up(self.encoder.length(part[0][1]), 16), round_up(self.encoder.max_length))
-            slots = max(round_up(self.encoder.bucket(pair).slots, 16) for _, pair in part)
-            batch = self.encoder.batch([pair for _, pair in part], tokens, slots)
-            batches.append(MicroBatch(batch, torch.tensor([position for position, _ in part])))
+            own = [placed.pair for placed in part]
+            batch = self.encoder.batch(own, *self.encoder.cover(own, 16))
+            batches.append(MicroBatch(batch, torch.tensor([p.position for p in part]), self._vectors(part)))
         return batches
+
+    def _vectors(self, part: list[_Placed]) -> Tensor | None:
+        if self.groups.vectors is None:
+            return None
+        queries, documents = self.groups.vectors
+        both = queries[[placed.row for placed in part]], documents[[placed.document for placed in part]]
+        return torch.from_numpy(np.stack(both, 1).astype(np.float32))

@@ -1,7 +1,8 @@
 """Prepared training data: groups of one query and its scored candidates, small enough to carry to another machine.
 
-A prepared folder has `texts.json.gz` (documents and queries), `groups.npz` (numbers, teacher scores, labels) and
-`prepared.json` (how it came to be). `elasticranker.training.preparing` writes it; numpy is enough to read it.
+A prepared folder has `texts.json.gz` (documents and queries), `groups.npz` (numbers, teacher scores, labels),
+`prepared.json` (how it came to be) and, if asked for, `vectors.npz` (the teacher's vectors of all texts).
+`elasticranker.training.preparing` writes it; numpy is enough to read it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from elasticranker.files import atomic_write, read_json, sha256, sha256_file, write_json
 
 FORMAT = 1
-TEXTS, NUMBERS, INFO = "texts.json.gz", "groups.npz", "prepared.json"
+TEXTS, NUMBERS, VECTORS, INFO = "texts.json.gz", "groups.npz", "vectors.npz", "prepared.json"
 ARRAYS = ("source", "candidates", "scores", "labels", "held_out")
 
 
@@ -34,6 +35,7 @@ class Groups:
         scores: `[n, c]` the teacher's scores (float16).
         labels: `[n, c]` 1 positive, 0 negative, -1 not judged.
         held_out: `[n]` True for validation queries, never trained on.
+        vectors: the teacher's unit vectors (float16) of queries `[n, H]` and documents `[d, H]`, or None.
     """
 
     documents: list[str]
@@ -44,6 +46,7 @@ class Groups:
     scores: np.ndarray
     labels: np.ndarray
     held_out: np.ndarray
+    vectors: tuple[np.ndarray, np.ndarray] | None = None
 
     def save(self, folder: str | Path, info: dict[str, Any] | None = None) -> None:
         """Write the folder that `Groups.load` reads, with what `read_info` shall give."""
@@ -54,6 +57,11 @@ class Groups:
         texts = {"format": FORMAT, "documents": self.documents, "queries": self.queries, "sources": self.sources}
         with atomic_write(folder / TEXTS) as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
             packed.write(json.dumps(texts, ensure_ascii=False).encode("utf-8", "replace"))
+        (folder / VECTORS).unlink(missing_ok=True)
+        if self.vectors is not None:
+            queries, documents = self.vectors
+            with atomic_write(folder / VECTORS) as file:
+                np.savez(file, queries=queries, documents=documents)
         with atomic_write(folder / NUMBERS) as file:
             np.savez_compressed(file, **{name: getattr(self, name) for name in ARRAYS})
 
@@ -69,10 +77,13 @@ class Groups:
             texts = json.load(file)
         if texts["format"] != FORMAT:
             raise ValueError(f"{folder}: format {texts['format']}, this version reads {FORMAT}: prepare it again")
+        vectors = None
+        if (folder / VECTORS).exists():
+            with np.load(folder / VECTORS, allow_pickle=False) as arrays:
+                vectors = arrays["queries"], arrays["documents"]
         with np.load(folder / NUMBERS, allow_pickle=False) as arrays:
-            return cls(
-                texts["documents"], texts["queries"], texts["sources"], **{name: arrays[name] for name in ARRAYS}
-            )
+            numbers = {name: arrays[name] for name in ARRAYS}
+        return cls(texts["documents"], texts["queries"], texts["sources"], vectors=vectors, **numbers)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Queries of each source, how many of them are judged, and how many held out."""
@@ -105,7 +116,8 @@ def digest(folder: str | Path) -> str:
         ValueError: the folder isn't a prepared one.
     """
     folder = _prepared(folder)
-    return sha256(sha256_file(folder / TEXTS), sha256_file(folder / NUMBERS))
+    files = [folder / name for name in (TEXTS, NUMBERS, VECTORS)]
+    return sha256(*(sha256_file(path) for path in files if path.exists()))
 
 
 def read_info(folder: str | Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from elasticranker.model.checkpoint import fingerprint
-from elasticranker.model.encoder import padding_mask
+from elasticranker.model.encoder import blank_after, padding_mask
 from elasticranker.model.huggingface import from_hugging_face
 from elasticranker.training.data.array_cache import ArrayCache
 from elasticranker.training.data.sources import Source, TrainingQuery
@@ -55,7 +55,7 @@ class BiEncoderTeacher:
         encoder, _ = from_hugging_face(source, keep_head=False)
         self.encoder = encoder.to(self.device)
 
-    def read(self, source: Source, queries: Sequence[TrainingQuery], cache: ArrayCache) -> Vectors:
+    def read(self, source: Source, queries: Sequence[TrainingQuery], cache: ArrayCache) -> ReadVectors:
         """Embed a source's documents and some queries; see `elasticranker.training.teachers.teacher.Teacher`."""
 
         def vectors(kind: str, embed: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]) -> np.ndarray:
@@ -64,7 +64,7 @@ class BiEncoderTeacher:
             return np.concatenate(arrays).astype(np.float32)
 
         asked = [query.text for query in queries]
-        return Vectors(vectors("query", self.queries, asked), vectors("document", self.documents, source.documents))
+        return ReadVectors(vectors("query", self.queries, asked), vectors("document", self.documents, source.documents))
 
     def queries(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors `[n, H]` (float16) of queries."""
@@ -97,13 +97,13 @@ class BiEncoderTeacher:
         for index, row in enumerate(rows):
             ids[index, : len(row)] = torch.tensor(row)
         ids = ids.to(self.device)
+        blank = blank_after(lengths, longest)
         hidden = self.encoder.embeddings(ids, torch.zeros_like(ids), self.dtype)
-        hidden = self.encoder.run_layers(hidden, weights, padding_mask(lengths, longest, self.dtype))
-        mask = torch.arange(longest, device=self.device) < lengths[:, None]
-        return F.normalize((hidden.float() * mask[..., None]).sum(1), dim=-1).half()
+        hidden = self.encoder.run_layers(hidden, weights, padding_mask(blank, self.dtype))
+        return F.normalize((hidden.float() * ~blank[..., None]).sum(1), dim=-1).half()
 
 
-class Vectors:
+class ReadVectors:
     """`Reading` of a bi-encoder: unit vectors `[n, H]` of queries and `[d, H]` of documents."""
 
     def __init__(self, queries: np.ndarray, documents: np.ndarray) -> None:
@@ -120,3 +120,7 @@ class Vectors:
     def scores(self, rows: slice, documents: np.ndarray) -> np.ndarray:
         """Cosines."""
         return np.einsum("rh,rch->rc", self.queries[rows], self.documents[documents])
+
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """What it made of the texts."""
+        return self.queries.astype(np.float16), self.documents.astype(np.float16)

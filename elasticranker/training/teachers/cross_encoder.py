@@ -60,6 +60,10 @@ class ReadPairs:
         """None: it would have to read every pair."""
         return np.empty((len(self.queries[rows]), 0), dtype=np.int64)
 
+    def vectors(self) -> None:
+        """It has none."""
+        return None
+
     def scores(self, rows: slice, documents: np.ndarray) -> np.ndarray:
         """The model's logits (of two labels, their difference)."""
         asked, texts = self.queries[rows], self.source.documents

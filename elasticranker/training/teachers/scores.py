@@ -64,6 +64,10 @@ class StoredScores:
         """None: files can't be searched."""
         return np.empty((len(self.queries[rows]), 0), dtype=np.int64)
 
+    def vectors(self) -> None:
+        """It has none."""
+        return None
+
     def scores(self, rows: slice, documents: np.ndarray) -> np.ndarray:
         """The stored scores, NaN where there is none."""
         found = np.full(documents.shape, np.nan, dtype=np.float32)

@@ -27,6 +27,9 @@ class Reading(Protocol):
         Anything where `documents` is -1; NaN where the teacher has no score.
         """
 
+    def vectors(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Unit vectors (float16) of the queries `[n, H]` and documents `[d, H]`; None where it has none."""
+
 
 class Teacher(Protocol):
     """Whatever scores pairs.

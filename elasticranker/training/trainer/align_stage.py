@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from elasticranker.files import write_json
 from elasticranker.model.checkpoint import fingerprint
-from elasticranker.model.encoder import Encoder, padding_mask
+from elasticranker.model.encoder import Encoder, blank_after, padding_mask
 from elasticranker.model.huggingface import from_hugging_face
 from elasticranker.training.data.texts import TextBatch, TextSampler, TextStep, digest, read_texts
 from elasticranker.training.origin import place_name
@@ -52,7 +52,7 @@ class RelationTeacher:
     def relations(self, batch: TextBatch) -> Tensor:
         """Log-probabilities `[3, B, heads, T, T]`; see `elasticranker.training.trainer.alignment.relations`."""
         hidden = self.encoder.embeddings(batch.ids, batch.types, self.dtype)
-        padding = padding_mask(batch.lengths, hidden.shape[1], self.dtype)
+        padding = padding_mask(blank_after(batch.lengths, hidden.shape[1]), self.dtype)
         hidden = self.encoder.run_layers(hidden, self.weights[:-1], padding)
         return relations(project(hidden, self.weights[-1]), batch.lengths, self.heads)
 
@@ -99,7 +99,7 @@ class AlignStep(nn.Module):
         for batch in batches:
             target = self.teacher.relations(batch)
             hidden = self.encoder.embeddings(batch.ids, batch.types, self.dtype)
-            padding = padding_mask(batch.lengths, hidden.shape[1], self.dtype)
+            padding = padding_mask(blank_after(batch.lengths, hidden.shape[1]), self.dtype)
             done, losses = 0, []
             for depth in self.depths:
                 hidden = self.encoder.run_layers(hidden, weights[done : depth - 1], padding)

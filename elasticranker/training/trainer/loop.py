@@ -134,21 +134,29 @@ class Loop(ABC):
             self.progress = Progress(**{"pairs": pairs} | state["progress"])  # older states didn't count them
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        settings = self.settings
-        matrices: list[nn.Parameter] = []
-        vectors: list[nn.Parameter] = []
-        readouts: list[nn.Parameter] = []
+        """Parameters by their peak learning rate and whether they decay."""
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in self.trained.items():
-            if name.startswith("exits."):
-                readouts.append(parameter)
-            else:
-                (matrices if parameter.dim() > 1 and "bias" not in name else vectors).append(parameter)
-        rate = settings.learning_rate
+            decays = parameter.dim() > 1 and "bias" not in name and not name.startswith("exits.")
+            groups.setdefault((self._peak(name), decays), []).append(parameter)
+        decay = self.settings.weight_decay
         return [
-            {"params": matrices, "weight_decay": settings.weight_decay, "peak": rate},
-            {"params": vectors, "weight_decay": 0.0, "peak": rate},
-            {"params": readouts, "weight_decay": 0.0, "peak": rate * settings.readout_rate},
+            {"params": members, "weight_decay": decay * decays, "peak": peak}
+            for (peak, decays), members in groups.items()
         ]
+
+    def _peak(self, name: str) -> float:
+        """The highest learning rate of a parameter."""
+        settings = self.settings
+        rate = settings.learning_rate
+        if name.startswith("exits."):
+            return rate * settings.readout_rate
+        if name.endswith(".cross"):
+            return rate * settings.cross_rate
+        if name.startswith("layers."):
+            last = max(1, self.encoder.shape.layers - 1)
+            return rate * (1 + (settings.deep_rate - 1) * int(name.split(".")[1]) / last)
+        return rate
 
     def train(self) -> Path:
         """Run until the last step, until `max_minutes` are over, or until SIGTERM or SIGINT comes.

@@ -6,6 +6,7 @@ Needs torch, transformers, accelerate, safetensors and numpy, nothing else.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from elasticranker.model.card import model_card
 from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic, load, resolve
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.huggingface import from_hugging_face
-from elasticranker.model.pairs import PairEncoder
 from elasticranker.training.data.batches import Sampler, StepData, each_tensor
 from elasticranker.training.data.groups import Groups, digest, read_info
 from elasticranker.training.origin import place_name
@@ -72,13 +72,23 @@ class ElasticTrainer(Loop):
             check_widths(settings.widths, self.start.widths)
             encoder, self.config = self.start.encoder, self.start.config
         else:
-            encoder, self.config = from_hugging_face(self.backbone, keep_head=False)
+            encoder, self.config = from_hugging_face(self.backbone, keep_head=False, split=settings.layout == "split")
         self.encoder: Encoder = choose_exits(encoder, settings.depths).to(self.device).train()
         check_length(encoder, settings.max_length)
         self.encoder.embeddings.token.requires_grad_(not settings.freeze_tokens)
+        # What it will be in the end, but for its weights and its story.
+        self.checkpoint = Checkpoint(
+            self.encoder,
+            self.tokenizer,
+            self.config,
+            settings.widths,
+            max_length=self.start.max_length if self.start is not None else None,
+            prefixes=self.start.prefixes if self.start is not None else settings.prefixes,
+        )
+        lengths = {"max_length": settings.max_length, "max_query_length": settings.max_query_length}
         self.sampler = Sampler(
             Groups.load(data),
-            PairEncoder(self.tokenizer, max_length=settings.max_length, max_query_length=settings.max_query_length),
+            self.checkpoint.pairs(**lengths),
             groups_per_step=settings.groups_per_step,
             group_size=settings.group_size,
             narrow_share=settings.narrow_share if len(settings.widths) > 1 else 0.0,
@@ -131,8 +141,7 @@ class ElasticTrainer(Loop):
         if self.start is not None:
             told = ("training", "done", "date", "versions", "before")
             story["before"] = {name: earlier[name] for name in told if name in earlier}
-        longest = self.start.max_length if self.start is not None else None
-        checkpoint = Checkpoint(encoder, self.tokenizer, self.config, self.settings.widths, None, story, longest)
+        checkpoint = replace(self.checkpoint, encoder=encoder, provenance=story)
         checkpoint.save(self.product, card=model_card(checkpoint))
 
 

@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
-from elasticranker.model.encoder import Encoder, padding_mask
+from elasticranker.model.encoder import Encoder, across_mask, padding_mask
+from elasticranker.model.readout import SplitReadout
 from elasticranker.training.data.batches import MicroBatch, StepData
 from elasticranker.training.settings import TrainingSettings
 from elasticranker.training.trainer.losses import Targets
 
 
-def score_exits(encoder: Encoder, batches: list[MicroBatch], places: int, width: float, dtype: torch.dtype) -> Tensor:
-    """Scores `[exits, places]` of a step's pairs at every exit of one width."""
+class Read(NamedTuple):
+    """What every exit of one width makes of a step's pairs.
+
+    Attributes:
+        scores: `[exits, places]`.
+        misaligned: `[exits]` mean of `1 - cosine` of the vectors to the teacher's; 0 where there are none.
+    """
+
+    scores: Tensor
+    misaligned: Tensor
+
+
+def read_exits(encoder: Encoder, batches: list[MicroBatch], places: int, width: float, dtype: torch.dtype) -> Read:
+    """Scores of a step's pairs at every exit of one width, and how far their vectors are from the teacher's."""
     weights = encoder.weights(width, dtype)
-    columns, positions = [], []
-    for batch, position in batches:
-        hidden = encoder.embeddings(batch.ids, batch.types, dtype)
-        padding = padding_mask(batch.lengths, hidden.shape[1], dtype)
-        reads, done = [], 0
+    columns, positions, distances = [], [], []
+    for batch, position, vectors in batches:
+        hidden = encoder.embeddings(batch.ids, batch.types, dtype, batch.first)
+        padding = padding_mask(batch.blank, dtype)
+        across = across_mask(batch.first, hidden.shape[1], dtype, hidden.device)
+        reads, apart, done = [], [], 0
         for depth in encoder.depths:
-            hidden = encoder.run_layers(hidden, weights[done:depth], padding)
+            hidden = encoder.run_layers(hidden, weights[done:depth], padding, across)
             done = depth
-            reads.append(encoder.read(hidden, depth, batch.segments))
+            readout = encoder.exits[str(depth)]
+            if isinstance(readout, SplitReadout) and vectors is not None:
+                made = readout.vectors(hidden, batch.segments)  # [B, 2, H]
+                reads.append(readout.score(hidden, batch.segments, made))
+                apart.append((1 - (made * vectors).sum(-1)).sum())
+            else:
+                reads.append(encoder.read(hidden, depth, batch.segments))
+                apart.append(hidden.new_zeros((), dtype=torch.float32))
         columns.append(torch.stack(reads))
         positions.append(position)
+        distances.append(torch.stack(apart))
     scores = torch.zeros(len(encoder.depths), places, device=columns[0].device)
-    return scores.index_copy(1, torch.cat(positions), torch.cat(columns, 1))
+    scores = scores.index_copy(1, torch.cat(positions), torch.cat(columns, 1))
+    return Read(scores, torch.stack(distances).sum(0) / sum(map(len, positions)))
 
 
 def exit_shares(settings: TrainingSettings, depths: tuple[int, ...]) -> Tensor:
@@ -61,7 +86,8 @@ class ElasticStep(nn.Module):
         """The loss, and the detached loss of each exit `[1 + len(widths), exits]` (full width first)."""
         settings = self.settings
         groups, size = data.mask.shape
-        full = score_exits(self.encoder, data.full, groups * size, 1.0, self.dtype).view(-1, groups, size)
+        read = read_exits(self.encoder, data.full, groups * size, 1.0, self.dtype)
+        full, aligned = read.scores.view(-1, groups, size), self._alignment(read.misaligned)
         targets = self.targets(data, groups, self.processes)
         losses = [self._losses(full, full[-1], targets, imitates_last=False)]
         if widths:
@@ -71,13 +97,21 @@ class ElasticStep(nn.Module):
                 if not part:  # the other processes have them all
                     losses.append(torch.zeros_like(losses[0]))
                     continue
-                narrow = score_exits(self.encoder, data.narrow, part * size, width, self.dtype).view(-1, part, size)
+                read = read_exits(self.encoder, data.narrow, part * size, width, self.dtype)
+                narrow = read.scores.view(-1, part, size)
+                aligned = aligned + settings.narrow_weight / len(widths) * self._alignment(read.misaligned)
                 losses.append(self._losses(narrow, full[-1, :part], targets, imitates_last=True))
         weighted = [(self.exit_weights * loss).sum() for loss in losses]
         total = weighted[0]
         if widths:
             total = total + settings.narrow_weight * torch.stack(weighted[1:]).mean()
-        return total, torch.stack(losses).detach()
+        return total + aligned, torch.stack(losses).detach()
+
+    def _alignment(self, misaligned: Tensor) -> Tensor:
+        """The loss of vectors that aren't the teacher's, of every exit's distance `[exits]`, twice its mean."""
+        settings = self.settings
+        others = misaligned[:-1].mean() if len(misaligned) > 1 else misaligned.new_zeros(())
+        return settings.align_full * misaligned[-1] + settings.align_exits * others
 
     def targets(self, data: StepData, groups: int, processes: int = 1) -> Targets:
         """What the first `groups` groups of a step are taught."""

@@ -9,7 +9,7 @@ import torch
 
 from elasticranker.model.encoder import Encoder
 from elasticranker.training.data.batches import Sampler, each_tensor
-from elasticranker.training.trainer.step import score_exits
+from elasticranker.training.trainer.step import read_exits
 
 
 @torch.inference_mode()
@@ -32,7 +32,7 @@ def validate(
     for data in sampler.validation(queries, candidates):
         data = each_tensor(data, lambda tensor: tensor.to(device))
         groups, size = data.mask.shape
-        scores = score_exits(encoder, data.full, groups * size, 1.0, dtype).view(-1, groups, size)
+        scores = read_exits(encoder, data.full, groups * size, 1.0, dtype).scores.view(-1, groups, size)
         scores = scores.masked_fill(~data.mask, -torch.inf)
         agreements.append((scores.argmax(-1) == data.teacher.masked_fill(~data.mask, -torch.inf).argmax(-1)).cpu())
         positive = data.labels == 1

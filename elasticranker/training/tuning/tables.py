@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -45,7 +45,7 @@ class Table:
 
     def full_cost(self, cost: CostModel) -> int:
         """FLOPs of the whole model over the candidates."""
-        return int(self.candidates.costs(cost, self.full).sum())
+        return self.candidates.whole(cost, self.full)
 
     def quality(self, order: np.ndarray) -> float:
         """How good an order of the candidates is: the mean of its nDCG@10 by the judgements and by the full model.
@@ -100,7 +100,7 @@ def make_tables(
                 rows = slice(first, first + len(own))
                 by_subnet = {subnet: column[rows] for subnet, column in columns.items()}
                 bare = engine.costs(own)
-                tables.append(Table(Candidates(bare.tokens, bare.slots, prior), by_subnet, labels, engine.full))
+                tables.append(Table(replace(bare, prior=prior), by_subnet, labels, engine.full))
                 first += len(own)
             bar.update(len(part))
     return tables

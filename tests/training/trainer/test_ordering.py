@@ -8,7 +8,7 @@ from elasticranker.model.huggingface import from_hugging_face
 from elasticranker.model.pairs import PairEncoder
 from elasticranker.training.data.batches import Sampler
 from elasticranker.training.trainer.ordering import order_by_importance
-from elasticranker.training.trainer.step import ElasticStep, score_exits
+from elasticranker.training.trainer.step import ElasticStep, read_exits
 from tests.backbones import save_backbone, tokenizer
 from tests.training.tiny import make_groups, settings
 
@@ -25,7 +25,7 @@ def step_and_sampler(request, tmp_path_factory):
 def scores(step: ElasticStep, sampler: Sampler) -> torch.Tensor:
     data = sampler.step(99)
     with torch.no_grad():
-        return score_exits(step.encoder, data.full, data.mask.numel(), 1.0, torch.float32)
+        return read_exits(step.encoder, data.full, data.mask.numel(), 1.0, torch.float32).scores
 
 
 def test_the_whole_model_computes_what_it_did_before_and_the_planted_head_comes_first(step_and_sampler):
