@@ -76,9 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from elasticranker.training.data.groups import read_info
+    from elasticranker.training.memory import keep_freed_memory
     from elasticranker.training.preparing import PrepareSettings, prepare_folder
     from elasticranker.training.teachers.teacher import open_teacher
 
+    keep_freed_memory()
     settings = PrepareSettings(
         **{name: getattr(args, name) for name in NUMBERS},
         pseudo=tuple(args.pseudo),

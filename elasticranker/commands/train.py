@@ -39,6 +39,11 @@ data and teacher in one go (scored once, into run/prepared), with other losses a
   elasticranker train --backbone google/electra-small-discriminator --output run --losses kl=1 margin_mse=0.05 \\
       --data ./my-data --teacher cross-encoder/ms-marco-MiniLM-L-6-v2 --exit-weights 1=2 2=2
 
+with query and document side by side, from a bi-encoder that is its own teacher:
+  elasticranker prepare ./my-data --teacher intfloat/e5-small-v2 --vectors --output prepared
+  elasticranker train --backbone intfloat/e5-small-v2 --data prepared --output run --layout split \\
+      --prefixes "query: " "passage: "
+
 alignment first:
   elasticranker train --stage align --backbone small-encoder --teacher large-encoder --data texts.txt --output aligned
   elasticranker train --backbone aligned/encoder --data prepared --output run"""
@@ -94,6 +99,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from elasticranker.training.memory import keep_freed_memory
+
+    keep_freed_memory()
     trainer = make_trainer(args)
     trainer.train()
     done, steps = trainer.progress.step, trainer.settings.steps

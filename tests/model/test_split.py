@@ -137,8 +137,8 @@ def test_the_query_is_read_once_however_many_documents_there_are(tmp_path: Path)
     one = query_of(engine, ["a cat"], ["the river bank"], plan, 1.0)
     ten = query_of(engine, ["a cat"] * 10, ["the river bank"] * 10, plan, 1.0)
     cost = engine.cost
-    assert one.budget == cost.query(8, 3, 1.0) + cost.pair(24, 8, 3, 1.0)
-    assert ten.budget == cost.query(8, 3, 1.0) + 10 * cost.pair(24, 8, 3, 1.0)
+    assert one.budget == cost.query(8, 3, 1.0) + cost.pair(16, 8, 3, 1.0)
+    assert ten.budget == cost.query(8, 3, 1.0) + 10 * cost.pair(16, 8, 3, 1.0)
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

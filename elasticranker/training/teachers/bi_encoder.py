@@ -75,7 +75,7 @@ class BiEncoderTeacher:
         return self.embed([self.document_prefix + text for text in texts])
 
     @torch.inference_mode()
-    def embed(self, texts: Sequence[str], *, batch_tokens: int = 8192) -> np.ndarray:
+    def embed(self, texts: Sequence[str], *, batch_tokens: int = 4096) -> np.ndarray:
         """Unit vectors `[n, H]` (float16) of texts, longest first in batches of `batch_tokens` tokens."""
         encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
         order = sorted(range(len(encoded)), key=lambda index: -len(encoded[index]))

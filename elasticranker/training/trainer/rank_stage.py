@@ -86,8 +86,14 @@ class ElasticTrainer(Loop):
             prefixes=self.start.prefixes if self.start is not None else settings.prefixes,
         )
         lengths = {"max_length": settings.max_length, "max_query_length": settings.max_query_length}
+        groups = Groups.load(data)
+        if encoder.shape.split and groups.vectors is None and (settings.align_full or settings.align_exits):
+            raise ValueError(
+                f"{data} has no vectors to align to: prepare it again with --vectors, or give align_full=0 and "
+                "align_exits=0 (--align-full 0 --align-exits 0)"
+            )
         self.sampler = Sampler(
-            Groups.load(data),
+            groups,
             self.checkpoint.pairs(**lengths),
             groups_per_step=settings.groups_per_step,
             group_size=settings.group_size,

@@ -1,0 +1,114 @@
+"""Training in split layout: it starts as its teacher, and aligned vectors keep the full model there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from elasticranker.model.checkpoint import load
+from elasticranker.training.data.groups import Groups
+from elasticranker.training.data.sources import read_sources
+from elasticranker.training.preparing import PrepareSettings, prepare
+from elasticranker.training.teachers.bi_encoder import BiEncoderTeacher
+from elasticranker.training.trainer.rank_stage import ElasticTrainer
+from elasticranker.training.trainer.step import read_exits
+from tests.training.tiny import OverlapTeacher, settings, write_source
+
+PREFIXES = ("who ", "the ")
+SPLIT = {"layout": "split", "prefixes": PREFIXES, "temperature": 0.02, "importance_steps": 0}
+
+
+@pytest.fixture(scope="module")
+def aligned(backbone: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared by the backbone as a bi-encoder, its vectors with it."""
+    folder = tmp_path_factory.mktemp("aligned")
+    teacher = BiEncoderTeacher(
+        backbone, query_prefix=PREFIXES[0], document_prefix=PREFIXES[1], max_length=32, dtype=torch.float32
+    )
+    sizes = PrepareSettings(candidates=8, teacher_candidates=3, random_candidates=1, held_out=4, vectors=True)
+    prepare(read_sources(write_source(folder / "source")), teacher, sizes).save(folder / "prepared", {"teacher": "me"})
+    return folder / "prepared"
+
+
+def trainer(backbone: str, data: Path, output: Path, **changed: object) -> ElasticTrainer:
+    return ElasticTrainer(backbone, data, output, settings(**(SPLIT | changed)), dtype="float32")
+
+
+def test_vectors_are_kept_text_by_text(aligned: Path) -> None:
+    groups = Groups.load(aligned)
+    assert groups.vectors is not None
+    queries, documents = groups.vectors
+    assert queries.shape == (len(groups.queries), 32) and documents.shape == (len(groups.documents), 32)
+    cosines = np.einsum("nh,nch->nc", queries.astype(float), documents[np.maximum(groups.candidates, 0)].astype(float))
+    present = groups.candidates >= 0
+    np.testing.assert_allclose(cosines[present], groups.scores[present].astype(float), atol=5e-3)
+
+
+def test_a_teacher_of_scores_alone_has_no_vectors_to_keep(tmp_path: Path) -> None:
+    class Scores(OverlapTeacher):
+        def read(self, *arguments):
+            reading = super().read(*arguments)
+            reading.vectors = lambda: None
+            return reading
+
+    with pytest.raises(ValueError, match="gives scores alone; name a bi-encoder"):
+        prepare(read_sources(write_source(tmp_path)), Scores(), PrepareSettings(vectors=True))
+
+
+def test_with_its_texts_apart_it_starts_as_its_teacher(backbone: str, aligned: Path, tmp_path: Path) -> None:
+    made = trainer(backbone, aligned, tmp_path / "run")
+    with torch.no_grad():
+        for layer in made.encoder.layers:
+            layer.cross.fill_(-1e4)
+        data = made.sampler.step(0)
+        read = read_exits(made.encoder, data.full, data.mask.numel(), 1.0, torch.float32)
+    assert float(read.misaligned[-1]) < 1e-3  # float16 vectors
+    full = read.scores[-1].view(data.mask.shape)
+    torch.testing.assert_close(full[data.mask], 50 * data.teacher[data.mask], atol=0.1, rtol=0)
+
+
+def test_alignment_is_what_keeps_the_full_model(backbone: str, aligned: Path, tmp_path: Path) -> None:
+    distances = {}
+    for name, weights in {"aligned": (30.0, 3.0), "free": (0.0, 0.0)}.items():
+        changed = {"align_full": weights[0], "align_exits": weights[1], "steps": 30, "learning_rate": 3e-3}
+        made = trainer(backbone, aligned, tmp_path / name, **changed)
+        made.train()
+        data = made.sampler.step(1000)
+        with torch.no_grad():
+            read = read_exits(made.encoder, data.full, data.mask.numel(), 1.0, torch.float32)
+        distances[name] = float(read.misaligned[-1])
+    assert distances["aligned"] < 0.5 * distances["free"]
+
+
+def test_the_checkpoint_keeps_layout_and_prefixes_and_is_gone_on_from(
+    backbone: str, aligned: Path, tmp_path: Path
+) -> None:
+    made = trainer(backbone, aligned, tmp_path / "run")
+    product = load(made.train() / "checkpoint")
+    assert product.encoder.shape.split
+    assert product.prefixes == PREFIXES
+    again = trainer(str(tmp_path / "run" / "checkpoint"), aligned, tmp_path / "again")
+    assert again.checkpoint.prefixes == PREFIXES
+    assert len(again.encoder.layers) == len(product.encoder.layers) and again.encoder.shape.split
+
+
+def test_deep_layers_and_biases_have_learning_rates_of_their_own(backbone: str, aligned: Path, tmp_path: Path) -> None:
+    made = trainer(backbone, aligned, tmp_path / "run", deep_rate=0.5, cross_rate=20.0, learning_rate=1.0)
+    peaks = {
+        name: group["peak"]
+        for group in made.optimiser.param_groups
+        for name, parameter in made.trained.items()
+        if any(parameter is member for member in group["params"])
+    }
+    assert [peaks[f"layers.{index}.up"] for index in range(3)] == [1.0, 0.75, 0.5]
+    assert peaks["layers.2.cross"] == 20.0
+    assert peaks["exits.1.projection"] == 10.0
+
+
+def test_data_without_vectors_are_refused(backbone: str, prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no vectors to align to: prepare it again with --vectors"):
+        trainer(backbone, prepared, tmp_path / "run")
+    assert trainer(backbone, prepared, tmp_path / "other", align_full=0.0, align_exits=0.0).encoder.shape.split
