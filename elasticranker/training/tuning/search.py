@@ -10,6 +10,7 @@ import numpy as np
 from elasticranker.planning.cost import CostModel
 from elasticranker.planning.ladder import Ladder, Rung, untuned
 from elasticranker.planning.plan import Plan, Stage, SubNet
+from elasticranker.training.tuning.simple import simple_plans
 from elasticranker.training.tuning.tables import Table
 
 SHARES = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.35, 0.5, 0.7)
@@ -55,7 +56,8 @@ def tune(
     """Find the best plan for each share.
 
     Random plans and variations of the cheaper rung's best are tried on a sample of the queries; the best quarter of
-    them is tried on twice as many, and so on (successive halving, Jamieson and Talwalkar 2016).
+    them is tried on twice as many, and so on (successive halving, Jamieson and Talwalkar 2016). Plans that need no
+    tuning (`simple_plans`) are tried on all of them, so that no rung is worse than those on these queries.
 
     Args:
         tables: of the validation queries.
@@ -80,13 +82,14 @@ def tune(
     for share in shares:
         subnets = [subnet for subnet in everything if subnet.width == 1 or share < narrow_below]
         known = [plan for plan in found if all(stage.subnet in subnets for stage in plan.stages)]
+        simple = simple_plans(subnets, full)
         plans = list(dict.fromkeys([*known[-4:], untuned(subnets).plan(share)]))
         for plan in known[-2:]:
-            plans += [vary(plan, subnets, full, random) for _ in range(trials // 6)]
-        plans += [draw(subnets, full, random) for _ in range(max(0, trials - len(plans)))]
-        best, quality = _halving(plans, tables, cost, share, random)
-        refined = [best] + [vary(best, subnets, full, random) for _ in range(trials // 4)]
-        best, quality = _halving(refined, tables, cost, share, random)
+            plans += [vary(plan, subnets, random) for _ in range(trials // 6)]
+        plans += [draw(subnets, random) for _ in range(max(0, trials - len(plans)))]
+        best, quality = _halving(plans, tables, cost, share, random, simple)
+        refined = [vary(best, subnets, random) for _ in range(trials // 4)]
+        best, quality = _halving(refined, tables, cost, share, random, [best])
         found.append(best)
         rungs.append(Rung(share, best, round(quality, 4)))
         if progress is not None:
@@ -121,16 +124,16 @@ def split_half(
     )
 
 
-def draw(subnets: Sequence[SubNet], full: SubNet, random: np.random.Generator) -> Plan:
+def draw(subnets: Sequence[SubNet], random: np.random.Generator) -> Plan:
     """A random plan: two to four sub-networks from cheap to dear, falling priors."""
     count = int(random.integers(2, 5))
     chosen = sorted({subnets[int(i)] for i in random.choice(len(subnets), min(count, len(subnets)), replace=False)})
     if random.random() < 0.6 and subnets[0].depth == 0:
         chosen = sorted({subnets[0], *chosen})
-    return _plan(chosen, random.dirichlet(np.ones(len(chosen)) * 2), _priors(len(chosen), random), full)
+    return _plan(chosen, random.dirichlet(np.ones(len(chosen)) * 2), _priors(len(chosen), random))
 
 
-def vary(plan: Plan, subnets: Sequence[SubNet], full: SubNet, random: np.random.Generator) -> Plan:
+def vary(plan: Plan, subnets: Sequence[SubNet], random: np.random.Generator) -> Plan:
     """A plan with one sub-network, its shares or its priors changed a little."""
     nets = [stage.subnet for stage in plan.stages]
     shares = np.asarray([stage.share for stage in plan.stages])
@@ -147,18 +150,13 @@ def vary(plan: Plan, subnets: Sequence[SubNet], full: SubNet, random: np.random.
     order = sorted(range(len(nets)), key=lambda i: nets[i])
     kept = [i for place, i in enumerate(order) if place == 0 or nets[i] != nets[order[place - 1]]]
     shares = shares[kept]
-    return _plan([nets[i] for i in kept], shares / shares.sum(), [priors[i] for i in kept], full)
+    return _plan([nets[i] for i in kept], shares / shares.sum(), [priors[i] for i in kept])
 
 
-def _plan(nets: Sequence[SubNet], shares: np.ndarray, priors: Sequence[float], full: SubNet) -> Plan:
+def _plan(nets: Sequence[SubNet], shares: np.ndarray, priors: Sequence[float]) -> Plan:
     rounded = np.maximum(np.round(shares / shares.sum(), 3), 0.001)
     rounded[int(rounded.argmax())] += 1 - rounded.sum()
-    return Plan(
-        tuple(
-            Stage(net, float(share), 0.0 if net == full else prior)
-            for net, share, prior in zip(nets, rounded, priors, strict=True)
-        )
-    )
+    return Plan(tuple(Stage(*parts) for parts in zip(nets, map(float, rounded), priors, strict=True)))
 
 
 def _priors(count: int, random: np.random.Generator) -> list[float]:
@@ -166,13 +164,20 @@ def _priors(count: int, random: np.random.Generator) -> list[float]:
 
 
 def _halving(
-    plans: Sequence[Plan], tables: Sequence[Table], cost: CostModel, share: float, random: np.random.Generator
+    plans: Sequence[Plan],
+    tables: Sequence[Table],
+    cost: CostModel,
+    share: float,
+    random: np.random.Generator,
+    always: Sequence[Plan],
 ) -> tuple[Plan, float]:
-    """The best of some plans and its mean quality over all queries."""
+    """The best of some plans, and of those that are `always` tried on all queries, with its mean quality over them."""
     order = random.permutation(len(tables))
     size = max(8, len(tables) // 16)
     alive = list(plans)
     while True:
+        if size >= len(tables):
+            alive = list(dict.fromkeys([*alive, *always]))
         sample = [tables[i] for i in order[:size]]
         scored = sorted(((mean_quality(p, sample, cost, share), -i, p) for i, p in enumerate(alive)), reverse=True)
         if size >= len(tables):

@@ -14,6 +14,7 @@ from elasticranker.planning.cost import CostModel
 from elasticranker.planning.plan import Candidates, Floats, Plan, Ranking, SubNet, walk
 
 CUTOFF = 10
+LOST = 0.1  # what losing the full model's first costs beyond its mean
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,21 @@ class Table:
         return self.candidates.whole(cost, self.full)
 
     def quality(self, order: np.ndarray) -> float:
-        """How good an order of the candidates is: the mean of its nDCG@10 by the judgements and by the full model.
+        """How good an order of the candidates is: nDCG@10 and RR@10, by the judgements and by the full model.
 
-        The full model's own top ten (gains 10 to 1) say more about a plan than a single judged passage a query does,
-        and are there for queries that nobody judged; the judgements keep a plan from being rewarded for the full
-        model's mistakes.
+        Mean of the two measures and of the two judges. The full model's own top ten (gains 10 to 1) say more about a
+        plan than a single judged passage a query does, and are there for queries that nobody judged; the judgements
+        keep a plan from being rewarded for the full model's mistakes. An order that loses the full model's first
+        altogether pays `LOST` beside that: it is what users notice.
         """
         gains = np.zeros(len(order))
         top = np.argsort(-self.scores[self.full], kind="stable")[:CUTOFF]
         gains[top] = np.arange(CUTOFF, CUTOFF - len(top), -1)
-        imitation = ndcg(gains, order)
-        return imitation if not self.labels.any() else (imitation + ndcg(self.labels, order)) / 2
+        first = reciprocal_rank(gains >= gains.max(initial=0.0), order)
+        imitation = (ndcg(gains, order) + first) / 2 - (LOST if not first else 0.0)
+        if not self.labels.any():
+            return imitation
+        return (imitation + (ndcg(self.labels, order) + reciprocal_rank(self.labels > 0, order)) / 2) / 2
 
 
 def ndcg(gains: Floats, order: np.ndarray) -> float:
@@ -68,6 +73,12 @@ def ndcg(gains: Floats, order: np.ndarray) -> float:
     found = gains[order[:CUTOFF]]
     ideal = float((best * discounts[: len(best)]).sum())
     return float((found * discounts[: len(found)]).sum()) / ideal if ideal else 0.0
+
+
+def reciprocal_rank(relevant: np.ndarray, order: np.ndarray) -> float:
+    """RR@10 of an order of candidates, some of which are relevant."""
+    found = np.flatnonzero(relevant[order[:CUTOFF]])
+    return 1 / (1 + int(found[0])) if len(found) else 0.0
 
 
 def make_tables(

@@ -14,7 +14,8 @@ from elasticranker.model.engine import Query
 from elasticranker.planning.cost import CostModel
 from elasticranker.planning.plan import Candidates, Plan, Stage, SubNet
 from elasticranker.training.tuning.search import draw, mean_quality, split_half, tune, vary
-from elasticranker.training.tuning.tables import Table, make_tables, ndcg
+from elasticranker.training.tuning.simple import simple_plans
+from elasticranker.training.tuning.tables import LOST, Table, make_tables, ndcg
 from tests.backbones import WORDS
 from tests.fakes import write_collection
 from tests.planning.test_cost import elastic, engine_of
@@ -73,9 +74,9 @@ def test_ndcg_is_that_of_trec_eval() -> None:
 def test_random_plans_and_their_variations_are_plans() -> None:
     random = np.random.default_rng(0)
     for _ in range(200):
-        plan = vary(draw(SUBNETS, FULL, random), SUBNETS, FULL, random)
+        plan = vary(draw(SUBNETS, random), SUBNETS, random)
         assert sum(stage.share for stage in plan.stages) == pytest.approx(1)
-        assert all(stage.prior == 0 for stage in plan.stages if stage.subnet == FULL)
+        assert [stage.subnet for stage in plan.stages] == sorted({stage.subnet for stage in plan.stages})
 
 
 def test_a_tuned_plan_is_at_least_as_good_as_the_untuned_one() -> None:
@@ -86,6 +87,34 @@ def test_a_tuned_plan_is_at_least_as_good_as_the_untuned_one() -> None:
     for rung in ladder.rungs:
         plain = mean_quality(untuned(SUBNETS).plan(rung.share), tables, COST, rung.share)
         assert mean_quality(rung.plan, tables, COST, rung.share) >= plain
+
+
+@pytest.mark.parametrize("share", [0.03, 0.2, 0.6])
+def test_no_tuned_plan_is_worse_than_one_that_needs_no_tuning(share: float) -> None:
+    tables = made_tables()
+    (rung,) = tune(tables, COST, shares=(share,), trials=4).rungs
+    tuned = mean_quality(rung.plan, tables, COST, share)
+    wide = [subnet for subnet in SUBNETS if subnet.width == 1]
+    assert tuned >= max(mean_quality(plan, tables, COST, share) for plan in simple_plans(wide, FULL))
+
+
+def test_quality_is_that_of_both_measures_by_both_judges() -> None:
+    scores = {FULL: np.array([5.0, 4.0, 3.0, 2.0, 1.0])}
+    table = Table(Candidates(np.full(5, 8), 8), scores, np.array([0.0, 0.0, 1.0, 0.0, 0.0]), FULL)
+    order = np.array([1, 2, 0, 3, 4])
+    gains = np.array([10.0, 9.0, 8.0, 7.0, 6.0])
+    imitation = (ndcg(gains, order) + 1 / 3) / 2
+    judged = (ndcg(table.labels, order) + 1 / 2) / 2
+    assert table.quality(order) == pytest.approx((imitation + judged) / 2)
+
+
+def test_losing_the_full_models_first_costs_more_than_its_mean() -> None:
+    random = np.random.default_rng(0)
+    scores = {FULL: -np.arange(30.0)}
+    table = Table(Candidates(np.full(30, 8), 8), scores, np.zeros(30), FULL)
+    at_the_end_of_ten = np.array([*range(1, 10), 0, *range(10, 30)])
+    lost = np.array([*range(1, 11), 0, *random.permutation(np.arange(11, 30))])
+    assert table.quality(lost) < table.quality(at_the_end_of_ten) - LOST
 
 
 def test_tuning_is_repeatable() -> None:
