@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from elasticranker.version import __version__
+
 _HOMES = {
     "Budget": "elasticranker.planning.budget",
     "ElasticRanker": "elasticranker.ranker",

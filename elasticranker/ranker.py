@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ class ElasticRanker(pt.Transformer):
 
     Choose it over a plain cross-encoder wherever compute is limited: the budget fixes what each query may cost, and a
     plan spreads it over candidates and sub-networks. With an ordinary Hugging Face cross-encoder it works as well: a
-    training- free filter chooses the candidates that the whole model scores (Busolin et al. 2025).
+    training-free filter chooses the candidates that the whole model scores (Busolin et al. 2025).
 
     Input columns: `qid`, `query`, `docno`, the text field, and `score` and `rank` where there are. Output: the same
     rows and columns, `score` without ties, `rank` from 0. Candidates that reached a later stage of the plan rank above
@@ -140,17 +140,17 @@ class ElasticRanker(pt.Transformer):
 
     @property
     def ladder(self) -> pd.DataFrame:
-        """The plans of the checkpoint, one row a rung: `budget`, `plan`, `quality`."""
+        """The plans of the checkpoint, one row a rung, with the columns `budget`, `plan` and `quality`."""
         return self._loaded.ladder.table()
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the checkpoint's files: equal fingerprints give equal scores. Loads no weights."""
+        """Digest of the checkpoint's files; equal fingerprints give equal scores. Loads no weights."""
         return fingerprint(self.model)
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The loaded checkpoint: what it holds, at what price, and where it comes from."""
+        """The loaded checkpoint, which knows what it holds, at what price, and where it comes from."""
         return self._loaded.checkpoint
 
     @property
@@ -165,7 +165,7 @@ class ElasticRanker(pt.Transformer):
 
     @property
     def tuned_on(self) -> frozenset[str]:
-        """`query_key`s of the queries that the ladder was tuned on: no experiment may report them."""
+        """The `query_key` of each query that the ladder was tuned on; no experiment may report them."""
         return frozenset(tuned_on(self.model))
 
     def full_cost(self, frame: pd.DataFrame) -> pd.Series:
@@ -204,8 +204,19 @@ class ElasticRanker(pt.Transformer):
         return pd.concat(parts, ignore_index=True)
 
     def compile(self) -> pt.Transformer:
-        """`depth` as a rank cut-off in front, where a retriever can take it over."""
+        """`depth` as a rank cut-off in front, where a retriever can take it over.
+
+        There is no `fuse_rank_cutoff`: which candidates are the best `k` is known after all of them were ranked, so
+        `ranker % k` has nothing to save, and cutting before the ranker (`depth`) is another ranking.
+        """
         return self if self.depth is None else pt.RankCutoff(self.depth) >> self._sibling(depth=None)
+
+    def set_parameter(self, name: str, value: Any) -> None:
+        """For PyTerrier's grid search: become the ranker that this argument makes, with the weights where they stay."""
+        made = cast(ElasticRanker, pt.inspect.transformer_apply_attributes(self, **{name: value}))
+        if made._loaded.settings == self._loaded.settings:
+            made._loaded = self._loaded
+        vars(self).update(vars(made))
 
     def _validate(self, frame: pd.DataFrame) -> None:
         if self.text_field not in frame.columns and {"qid", "query", "docno"} <= set(frame.columns) and len(frame):

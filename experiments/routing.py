@@ -34,7 +34,6 @@ from experiments.routed import Outcome, routing_table, split_in_halves
 if TYPE_CHECKING:
     from elasticranker.collections import Collection
 
-RESUME = "run the same command again to go on: measured queries are kept"
 SHARES = (0.1, 0.25, 0.5, 0.75)
 TRIED = ("free", "centred", "softmaxed", "max-softmax", "entropy", "margin", "std", "two-class-logit")
 
@@ -195,9 +194,10 @@ def _outcome(name: str, entries: list[dict[str, Any]], run: pd.DataFrame, candid
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; see the module's docstring."""
     from elasticranker.cli import guarded
+    from elasticranker.commands.resuming import MEASURED
 
     args = _parser().parse_args(argv)
-    return guarded("experiments.routing", lambda: _run(args), resume=RESUME)
+    return guarded("experiments.routing", lambda: _run(args), resume=MEASURED)
 
 
 def _run(args: argparse.Namespace) -> None:

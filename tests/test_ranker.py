@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elasticranker import ElasticRanker
+from elasticranker import Budget, ElasticRanker
 from elasticranker.planning.plan import SubNet
 from tests.backbones import WORDS, save_backbone
 from tests.planning.test_cost import elastic
@@ -195,6 +195,45 @@ def test_siblings_share_weights_and_are_equal_by_value(vanilla: str) -> None:
     assert half == ElasticRanker(vanilla, budget="50 %") and hash(half) == hash(ElasticRanker(vanilla, budget="50%"))
     assert half != ranker
     assert repr(half) == f"ElasticRanker({vanilla!r}, budget='50%')"
+
+
+def test_pyterrier_remakes_it_with_another_budget(checkpoint: str) -> None:
+    ranker = ElasticRanker(checkpoint, budget="5%", dtype="float32", depth=20, max_query_length=16, trace=True)
+    half = pt.inspect.transformer_apply_attributes(ranker, budget="50%")
+    assert half == ranker.with_budget("50%") and ranker.budget == Budget("5%")
+    rows = frame(2)
+    pd.testing.assert_frame_equal(half(rows), ranker.with_budget("50%")(rows))
+    with pytest.raises(ValueError, match="budget='fast'"):
+        pt.inspect.transformer_apply_attributes(ranker, budget="fast")
+
+
+@pytest.mark.filterwarnings("ignore:texts longer than")
+def test_pyterrier_searches_over_its_arguments(checkpoint: str) -> None:
+    rows = frame(2)
+    topics, qrels = rows[["qid", "query"]].drop_duplicates(), rows[["qid", "docno"]].assign(label=rows["rank"] % 3)
+    arguments = {"dtype": "float32", "max_query_length": 16}
+    ranker = ElasticRanker(checkpoint, **arguments)
+    grid = {ranker: {"budget": ["10%", "50%"], "max_length": [24, 40]}}
+    pipeline = pt.Transformer.from_df(rows) >> ranker
+    scanned = pt.GridScan(pipeline, grid, topics, qrels, ["ndcg"], verbose=False, dataframe=False)
+    found = {tuple(value for _, _, value in chosen): measured["ndcg"] for chosen, measured in scanned}
+    assert found == {
+        (budget, length): pt.Evaluate(
+            ElasticRanker(checkpoint, budget=budget, max_length=length, **arguments)(rows), qrels, ["ndcg"]
+        )["ndcg"]
+        for budget in ("10%", "50%")
+        for length in (24, 40)
+    }
+
+
+def test_a_searched_budget_keeps_the_loaded_weights(checkpoint: str) -> None:
+    ranker = ElasticRanker(checkpoint)
+    loaded = ranker._loaded
+    ranker.set_parameter("budget", "25%")
+    assert ranker.budget == Budget("25%") and ranker._loaded is loaded
+    with pytest.raises(ValueError, match="budget='fast'"):
+        ranker.set_parameter("budget", "fast")
+    assert ranker.budget == Budget("25%")
 
 
 def test_a_time_budget_ranks_what_it_can(checkpoint: str) -> None:

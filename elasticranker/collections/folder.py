@@ -12,6 +12,7 @@ from elasticranker.collections import tsv
 from elasticranker.collections.base import Collection
 from elasticranker.collections.cache import build_once, cache_dir
 from elasticranker.collections.text_store import read_store, write_store
+from elasticranker.trec import read_run
 
 
 class FileCollection(Collection):
@@ -86,8 +87,6 @@ class Folder(FileCollection):
         return self.corpus_path or super().corpus_file()
 
     def run(self, name: str) -> pd.DataFrame:
-        from elasticranker.runs import read_run
-
         runs = {
             path.name.removesuffix(".gz").removesuffix(".trec"): path
             for path in sorted(self.path.iterdir())

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from elasticranker.commands.arguments import add_model_arguments, make_ranker
 from elasticranker.commands.experiment import show
+from elasticranker.commands.resuming import MEASURED
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from elasticranker.evaluation.candidates import Candidates
 
-RESUME = "run the same command again to go on: measured queries are kept"
+RESUME = MEASURED
 CANDIDATES = 50  # a question: with 100 two slow cores would need more than five minutes
 EXAMPLES = """examples:
   elasticranker demo

@@ -16,11 +16,12 @@ from elasticranker.commands.arguments import (
     make_ranker,
     read_candidates,
 )
+from elasticranker.commands.resuming import MEASURED
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RESUME = "run the same command again to go on: measured queries are kept"
+RESUME = MEASURED
 EXAMPLES = """examples:
   elasticranker experiment python-docs --candidates bm25 --output results
   elasticranker experiment ./dl19 --corpus corpus.tsv.gz --candidates bm25.trec --budgets 100% 25% 5% --output out

@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 
 from elasticranker.commands.arguments import positive
+from elasticranker.commands.resuming import again
 
-RESUME = "run the same command again to go on: what the teacher has scored is kept"
+RESUME = again("what the teacher has scored is kept")
 EXAMPLES = """examples:
   elasticranker prepare ./my-data --teacher intfloat/e5-small-v2 --output prepared
   elasticranker prepare irds:msmarco-passage/train/triples-small --max-queries 20000 --output prepared \\

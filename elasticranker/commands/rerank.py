@@ -15,11 +15,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive, shard
+from elasticranker.commands.resuming import again
 
 if TYPE_CHECKING:
     from elasticranker.runs.scoring import Scoring
 
-RESUME = "run the same command again to go on: finished queries are kept"
+RESUME = again("finished queries are kept")
 EXAMPLES = """examples:
   elasticranker rerank bm25.trec --collection ./my-collection --budget 25% --output reranked.trec.gz
   elasticranker rerank bm25.trec.gz --collection irds:beir/scifact/test --budget "20 GFLOPs" --output out.trec.gz

@@ -21,7 +21,7 @@ def effectiveness(run: pd.DataFrame, qrels: pd.DataFrame, *, rel: int = 1) -> pd
         rel: Lowest label that counts as relevant for RR, AP and R (nDCG uses the labels as they are).
 
     Returns:
-        One row a query (index: qid, sorted), one column a measure of `MEASURES`.
+        One row a query (qid is the index, sorted), one column a measure of `MEASURES`.
 
     Example:
         >>> effectiveness(run, qrels, rel=2).mean()

@@ -57,9 +57,9 @@ def run_tradeoff(
         progress: Whether to show a bar on standard error.
 
     Returns:
-        The table of results.csv, columns as in `COLUMNS`: the first stage, then one row a budget. Costs are per query
-        that has candidates: 10^9 FLOPs, and milliseconds of the reranker alone. `p_value`: paired t-test on nDCG@10
-        against the full model, Holm-corrected over the table's rows.
+        The table of results.csv, columns as in `COLUMNS`, one row for the first stage and one a budget. Costs are per
+        query that has candidates: 10^9 FLOPs, and milliseconds of the reranker alone. `p_value`: paired t-test on
+        nDCG@10 against the full model, Holm-corrected over the table's rows.
 
     Raises:
         ValueError: A budget is unknown or comes twice, the ranker doesn't trace, or `output` holds another experiment.

@@ -73,11 +73,12 @@ class BM25(pt.Transformer):
         if asked.empty:
             found = pd.DataFrame({"qid": [], "docno": [], "score": [], "rank": []})
         else:
-            found = self._engine().transform(asked)[["qid", "docno", "score", "rank"]]
+            found = self._search().transform(asked)[["qid", "docno", "score", "rank"]]
         found = found.astype({"qid": inp["qid"].dtype, "docno": "str", "score": "float64", "rank": "int64"})
         return inp.drop(columns=["score", "rank"], errors="ignore").merge(found, on="qid")
 
-    def _engine(self) -> pt.Transformer:
+    def _search(self) -> pt.Transformer:
+        # Not `_engine`: PyTerrier's inspection would take that for the value of the argument `engine`.
         if self._retriever is None:
             self._retriever = RETRIEVERS[self.engine](self.index, self.k, self.verbose)
         return self._retriever

@@ -17,7 +17,6 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-import elasticranker
 from elasticranker.planning.budget import Budget
 from elasticranker.serving.forms import (
     CohereAnswer,
@@ -33,6 +32,7 @@ from elasticranker.serving.metrics import Metrics, Observed
 from elasticranker.serving.schedule import ElasticSchedule, Overloaded
 from elasticranker.serving.scoring import Prepared, Scorer
 from elasticranker.serving.worker import Answer, Closed, ScoringFailed, Worker
+from elasticranker.version import __version__
 
 T = TypeVar("T")
 GONE = 499  # the client left before its answer; nobody sees this status but the metrics
@@ -87,7 +87,7 @@ def create_app(
     limits = limits or Limits()
     app = FastAPI(
         title="ElasticRanker",
-        version=elasticranker.__version__,
+        version=__version__,
         description="Reranks texts for a query. What a request may cost follows the load.",
         lifespan=_lifespan,
         # For the documents alone: `Guard` checks the key, before a body is read.
@@ -196,7 +196,7 @@ def _add_information(app: FastAPI, scorer: Scorer, schedule: ElasticSchedule, li
             "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
             "max_client_batch_size": limits.texts,
             "auto_truncate": True,
-            "version": elasticranker.__version__,
+            "version": __version__,
             "elastic": {
                 "slo_seconds": schedule.slo,
                 "static": schedule.static,

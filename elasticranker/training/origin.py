@@ -5,14 +5,14 @@ from __future__ import annotations
 from importlib import metadata
 from pathlib import Path
 
-import elasticranker
+from elasticranker.version import __version__
 
 PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "numpy")
 
 
 def versions() -> dict[str, str]:
     """Versions of this package and of those that training runs on."""
-    return {"elasticranker": elasticranker.__version__} | {name: metadata.version(name) for name in PACKAGES}
+    return {"elasticranker": __version__} | {name: metadata.version(name) for name in PACKAGES}
 
 
 def place_name(source: str | Path) -> str:

@@ -21,6 +21,7 @@ from elasticranker.commands.arguments import (
     positive,
     read_candidates,
 )
+from elasticranker.commands.resuming import MEASURED
 from elasticranker.commands.serve import seconds as time_argument
 from elasticranker.commands.serve import share as share_argument
 from experiments.online.arrivals import ARRIVALS
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from experiments.online.folder import Job
 
 PROGRAM = "python -m experiments.online"
-RESUME = "run the same command again to go on: what was measured is kept"
 EXAMPLES = """examples:
   python -m experiments.online simulate python-docs --output out
   python -m experiments.online simulate ./dl19 --corpus corpus.tsv.gz --candidates bm25.trec --to 10000 --output out
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from elasticranker.cli import guarded
 
     args = _parser().parse_args(argv)
-    return guarded(PROGRAM, lambda: _show(args.run(args), args.output), resume=RESUME)
+    return guarded(PROGRAM, lambda: _show(args.run(args), args.output), resume=MEASURED)
 
 
 def _simulate(args: argparse.Namespace) -> pd.DataFrame:

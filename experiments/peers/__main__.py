@@ -22,8 +22,8 @@ from elasticranker.commands.arguments import (
     positive,
     read_candidates,
 )
+from elasticranker.commands.resuming import MEASURED
 
-RESUME = "run the same command again to go on: what was measured is kept"
 EXAMPLES = """examples:
   python -m experiments.peers python-docs --queries 8 --output bench
   python -m experiments.peers ./dl19 --candidates bm25.trec --queries 10 --threads 2 --output bench
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_arguments(parser)
     args = parser.parse_args(argv)
-    return guarded("experiments.peers", lambda: run(args), resume=RESUME)
+    return guarded("experiments.peers", lambda: run(args), resume=MEASURED)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from elasticranker.files import read_json, write_json, write_tensors
 from elasticranker.model.checkpoint import Checkpoint
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.export import SubNetScorer, export_hugging_face
@@ -41,8 +41,6 @@ def plain_copy(checkpoint: Checkpoint, folder: str | Path) -> Path:
     Returns:
         The folder.
     """
-    from safetensors.torch import save_file
-
     shape = checkpoint.encoder.shape
     pooler = "gelu" if family_of(checkpoint.config) == "electra" else "tanh"
     encoder = Encoder(shape, {shape.layers: ClsReadout(shape.hidden, labels=1, pooler=pooler)})
@@ -52,8 +50,8 @@ def plain_copy(checkpoint: Checkpoint, folder: str | Path) -> Path:
     readout = cast(nn.Module, checkpoint.encoder.exits[str(shape.layers)])
     labels = readout.head.shape[0] if isinstance(readout, ClsReadout) else 1
     kind = {"readout": readout.kind, "labels": labels, "pooler": getattr(readout, "pooler", None)}
-    save_file({name: value.contiguous() for name, value in readout.state_dict().items()}, folder / READOUT)
-    (folder / KIND).write_text(json.dumps(kind), encoding="utf-8")
+    write_tensors(folder / READOUT, readout.state_dict())
+    write_json(folder / KIND, kind)
     return folder
 
 
@@ -109,7 +107,7 @@ class Head(nn.Module):
 
         state = load_file(folder / READOUT)
         hidden = state["head" if "head" in state else "cls"].shape[-1]
-        readout = make_readout(hidden, **json.loads((folder / KIND).read_text(encoding="utf-8")))
+        readout = make_readout(hidden, **read_json(folder / KIND))
         readout.load_state_dict(state)
         return cls(readout.eval(), template)
 

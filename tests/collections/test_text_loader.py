@@ -60,4 +60,9 @@ def test_a_frame_without_docno_is_refused(collection):
         collection.text_loader()(pd.DataFrame({"qid": ["q1"]}))
 
 
+def test_pyterrier_remakes_it_with_other_arguments(collection):
+    lenient = pt.inspect.transformer_apply_attributes(collection.text_loader("body"), skip_missing=True)
+    assert lenient == collection.text_loader("body", skip_missing=True)
+
+
 TestPyTerrierAcceptsIt = pt.testing.transformer_test_class(lambda: open_collection("python-docs").text_loader())

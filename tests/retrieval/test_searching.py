@@ -236,3 +236,9 @@ def test_real_data_are_searched_as_well_as_they_can_be(shared):
 
 
 TestPyTerrierAcceptsIt = pt.testing.transformer_test_class(lambda: retrieval.bm25(open_collection("python-docs")))
+
+
+def test_pyterrier_remakes_it_with_other_arguments():
+    searching = BM25(Path("index"), engine="terrier", k=100)
+    fewer = pt.inspect.transformer_apply_attributes(searching, k=5)
+    assert fewer == BM25(Path("index"), engine="terrier", k=5)

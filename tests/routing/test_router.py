@@ -217,6 +217,13 @@ class TestAsTransformer(pt.testing.transformer_test_class(lambda: EnergyRouter(J
     pass
 
 
+def test_pyterrier_remakes_it_with_other_arguments():
+    router = EnergyRouter(Judge(), Judge(), energy="margin", super_share=0.3)
+    remade = pt.inspect.transformer_apply_attributes(router, super_share=0.5)
+    assert (remade.swift, remade.super, remade.energy) == (router.swift, router.super, "margin")
+    assert remade.super_share == 0.5
+
+
 @pytest.mark.parametrize("trace", [False, True])
 def test_an_empty_frame_gets_the_right_columns_and_types(trace):
     router = EnergyRouter(Judge(), Judge(), super_share=0.5, trace=trace)

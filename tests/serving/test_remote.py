@@ -90,6 +90,12 @@ class TestCitizenship(pt.testing.transformer_test_class(lambda: RemoteRanker(URL
     """PyTerrier's own checks, which need no server."""
 
 
+def test_pyterrier_remakes_it_with_another_budget() -> None:
+    half = pt.inspect.transformer_apply_attributes(RemoteRanker(URL, budget="5%", api_key="secret"), budget="50%")
+    assert half == RemoteRanker(URL, budget="50%")
+    assert half.client._headers == RemoteRanker(URL, api_key="secret").client._headers
+
+
 def test_every_row_comes_back_ranked_with_its_columns() -> None:
     given_frame = frame().assign(extra=range(15)).sample(frac=1, random_state=0)
     result = remote(plain())(given_frame)

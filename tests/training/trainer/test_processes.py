@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.training.test_processes import train_both
+from tests.training.trainer.test_processes import train_both
 assert [run.accelerator.num_processes for run in train_both(*map(Path, sys.argv[1:]))] == [2, 2]
 """
 LOSSES = {"kl": 1.0, "lce": 0.5, "margin_mse": 0.01, "ranknet": 0.1, "bce": 0.1}

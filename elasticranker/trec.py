@@ -27,8 +27,8 @@ def read_run(path: str | Path) -> pd.DataFrame:
         path: The file.
 
     Returns:
-        A frame with the columns qid, docno, score and rank: queries in the order of the file, inside a query by
-        falling score (equal scores in the order of the file), rank from 0.
+        A frame with the columns qid, docno, score and rank. Queries are in the order of the file, inside a query
+        candidates by falling score (equal scores in the order of the file); rank counts from 0.
 
     Raises:
         ValueError: A line is malformed, a score is no finite number, a candidate comes twice, or the gzip data is

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elasticranker.runs import read_run, write_run
+from elasticranker.trec import read_run, write_run
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=8)
 SCORES = st.floats(allow_nan=False, allow_infinity=False)

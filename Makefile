@@ -1,0 +1,19 @@
+.PHONY: install test lint docs demo
+
+install:  # on a machine without a GPU install a CPU build of torch first
+	pip install -e ".[test,docs]"
+
+test:
+	pytest
+
+lint:
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports --no-logo
+
+docs:  # into build/docs
+	sphinx-build -q -W --keep-going -c .ci/docs elasticranker/pt_docs build/docs
+
+demo:
+	elasticranker demo
