@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 RESUME = "run the same command again to go on: measured queries are kept"
 SHARES = (0.1, 0.25, 0.5, 0.75)
-TRIED = ("free", "centred", "softmaxed", "max-softmax", "entropy", "margin", "std", "two-class-logit")
+TRIED = ("free", "centred", "released", "max-softmax", "entropy", "margin", "std", "two-class-logit")
 
 
 def run_routing(
