@@ -54,6 +54,16 @@ def test_two_classifiers_share_the_inputs_exactly(load):
     assert again.predictions == outputs.predictions and (again.energies == outputs.energies).all()
 
 
+def test_two_classifiers_are_calibrated_to_the_accurate_ones_quality(load):
+    swift, super = (classifier(*load(layers=layers)) for layers in (1, 3))
+    labels = super(TEXTS).predictions
+    joint = JointInference(swift, super).calibrate(TEXTS, labels, tolerance=0.0)
+    outputs = joint(TEXTS)
+    assert outputs.predictions == labels
+    rest = [energy for energy, there in zip(outputs.energies, outputs.to_super, strict=True) if not there]
+    assert rest and max(rest) < joint.threshold  # Swift is trusted with what it got right, and with no more
+
+
 def test_an_energy_is_the_same_alone_and_in_any_batch(load):
     swift = classifier(*load())
     together = JointInference(swift, swift, threshold=9e9)(TEXTS).energies
