@@ -188,7 +188,7 @@ class JointInference:
         """
         share, limit = self.super_share if super_share is None else checked_share(super_share), checked_budget(budget)
         inputs = _listed(inputs, "inputs")
-        wanted = None if labels is None else _listed(labels, "labels")
+        wanted = None if labels is None else _plain(labels, "labels")
         _check_sample(inputs, wanted, tolerance)
         if share is None and limit is None and wanted is None:
             raise ValueError("nothing to calibrate for: give super_share, budget or labels")
@@ -240,7 +240,7 @@ class JointInference:
             outputs = model(list(batch))
             if not isinstance(outputs, Outputs):
                 raise ValueError(f"{role} returned a {type(outputs).__name__}: it must return Outputs")
-            answers = _listed(outputs.predictions, f"{role}'s predictions")
+            answers = _plain(outputs.predictions, f"{role}'s predictions")
             for what, values in (("predictions", answers), ("logits", outputs.logits)):
                 if values is not None and len(values) != len(batch):
                     raise ValueError(
@@ -250,10 +250,15 @@ class JointInference:
 
 
 def _listed(values: Any, what: str) -> list[Any]:
-    """As a list of plain Python values where they are numpy's or torch's; refuses a single text or a mapping."""
+    """As a list, entries as they are; refuses a single text or a mapping."""
     if isinstance(values, (str, bytes, Mapping)):
         raise ValueError(f"{what} must be a list with one entry an input, but is {reprlib.repr(values)}")
-    return list(values.tolist() if hasattr(values, "tolist") else values)
+    return list(values)
+
+
+def _plain(values: Any, what: str) -> list[Any]:
+    """As a list of plain Python values where they are numpy's or torch's."""
+    return values.tolist() if hasattr(values, "tolist") else _listed(values, what)
 
 
 def _check_sample(inputs: list[Any], labels: list[Any] | None, tolerance: float | None) -> None:

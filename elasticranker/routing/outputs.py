@@ -13,7 +13,7 @@ import numpy.typing as npt
 from elasticranker.routing.energies import Energy, get_energy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outputs:
     """What a model says to a list of inputs. Arrays may be numpy's, torch's (on any device) or lists.
 

@@ -101,6 +101,14 @@ def test_inputs_may_be_of_any_kind_and_are_not_changed():
     assert inputs == ({"text": "a"}, {"text": "b"})
 
 
+def test_a_model_is_given_the_rows_of_an_array_as_they_are():
+    def swift(rows):
+        return Outputs([row.sum() for row in rows], rows)
+
+    images = np.array([[0.0, 2.0], [3.0, 4.0]])
+    assert JointInference(swift, bomb, threshold=9.0)(images).predictions == [2.0, 7.0]
+
+
 # Outputs of every kind.
 
 
