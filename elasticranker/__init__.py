@@ -15,14 +15,15 @@ _HOMES = {
     "Budget": "elasticranker.planning.budget",
     "ElasticRanker": "elasticranker.ranker",
     "EnergyRouter": "elasticranker.routing",
+    "JointInference": "elasticranker.routing",
     "RemoteRanker": "elasticranker.serving.remote",
 }
-__all__ = ["Budget", "ElasticRanker", "EnergyRouter", "RemoteRanker", "__version__"]
+__all__ = ["Budget", "ElasticRanker", "EnergyRouter", "JointInference", "RemoteRanker", "__version__"]
 
 if TYPE_CHECKING:
     from elasticranker.planning.budget import Budget
     from elasticranker.ranker import ElasticRanker
-    from elasticranker.routing import EnergyRouter
+    from elasticranker.routing import EnergyRouter, JointInference
     from elasticranker.serving.remote import RemoteRanker
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from elasticranker.collections import Collection
 
 SHARES = (0.1, 0.25, 0.5, 0.75)
-TRIED = ("free", "centred", "softmaxed", "max-softmax", "entropy", "margin", "std", "two-class-logit")
+TRIED = ("free", "centred", "released", "max-softmax", "entropy", "margin", "std", "two-class-logit")
 
 
 def run_routing(

@@ -98,13 +98,17 @@ def write_report(path: str | Path, results: pd.DataFrame, manifest: Mapping[str,
         file.write(("\n\n".join(parts) + "\n").encode())
 
 
-def draw_routing(results: pd.DataFrame, path: str | Path, *, title: str) -> None:
-    """Draw nDCG@10 against mean GFLOPs and mean milliseconds, one line a way of routing from Swift to Super.
+def draw_routing(
+    results: pd.DataFrame, path: str | Path, *, title: str, measure: str = TESTED, per: str = "query"
+) -> None:
+    """Draw a measure against mean GFLOPs and mean milliseconds, one line a way of routing from Swift to Super.
 
     Args:
-        results: The table of `run_routing`.
+        results: The table of `run_routing`, or another whose first rows are Swift and Super.
         path: The PNG file.
         title: What was measured, for the top of the figure.
+        measure: A column of the table.
+        per: What the costs are means over.
     """
     import matplotlib
 
@@ -114,32 +118,32 @@ def draw_routing(results: pd.DataFrame, path: str | Path, *, title: str) -> None
 
         figure = Figure(figsize=(8, 4.2), layout="constrained")
         FigureCanvasAgg(figure)
-        labels = {"gflops_mean": "GFLOPs per query, mean", "ms_mean": "milliseconds per query, mean"}
+        labels = {"gflops_mean": f"GFLOPs per {per}, mean", "ms_mean": f"milliseconds per {per}, mean"}
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (cost, label) in zip(panels, labels.items(), strict=True):
-            _panel(axes, results, cost)
+            _panel(axes, results, cost, measure)
             axes.set_xlabel(label)
-        panels[0].set_ylabel(TESTED)
+        panels[0].set_ylabel(measure)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=GREY)
         with atomic_write(path) as file:
             figure.savefig(file, format="png", dpi=200)
 
 
-def _panel(axes: Axes, results: pd.DataFrame, cost: str) -> None:
+def _panel(axes: Axes, results: pd.DataFrame, cost: str, measure: str) -> None:
     """One line a system, from Swift's point; the uniform budget's ends at Super's."""
     swift, super = results.iloc[0], results.iloc[1]
     looks = cycle({"color": colour, "marker": marker} for marker, colour in zip(MARKERS, cycle(COLOURS), strict=False))
     for name in results["system"].iloc[2:].unique():
         ours = results[results["system"] == name].sort_values("share")
-        x, y = [swift[cost], *ours[cost]], [swift[TESTED], *ours[TESTED]]
+        x, y = [swift[cost], *ours[cost]], [swift[measure], *ours[measure]]
         if name == "uniform":
-            x, y = [*x, super[cost]], [*y, super[TESTED]]
+            x, y = [*x, super[cost]], [*y, super[measure]]
         look: dict[str, Any] = BASELINES.get(name) or {"linewidth": 1.2, "markersize": 5, **next(looks)}
         axes.plot(x, y, label=name, **look)
     for row in (swift, super):
-        axes.plot(row[cost], row[TESTED], "o", color="black", markersize=8, zorder=3)
-        axes.annotate(row["system"], (row[cost], row[TESTED]), textcoords="offset points", xytext=(6, -12), fontsize=9)
+        axes.plot(row[cost], row[measure], "o", color="black", markersize=8, zorder=3)
+        axes.annotate(row["system"], (row[cost], row[measure]), textcoords="offset points", xytext=(6, -12), fontsize=9)
 
 
 def _named(ranker: Mapping[str, str]) -> str:

@@ -1,5 +1,17 @@
-"""E-LANG: which queries are worth the accurate reranker, told from the light one's scores."""
+"""E-LANG: which inputs are worth the accurate model, told from the light one's scores."""
 
+from elasticranker.routing.adapters import classifier, generator
+from elasticranker.routing.joint import JointInference, JointOutputs
+from elasticranker.routing.outputs import Outputs, output_energy
 from elasticranker.routing.router import EnergyRouter, query_energies
 
-__all__ = ["EnergyRouter", "query_energies"]
+__all__ = [
+    "EnergyRouter",
+    "JointInference",
+    "JointOutputs",
+    "Outputs",
+    "classifier",
+    "generator",
+    "output_energy",
+    "query_energies",
+]

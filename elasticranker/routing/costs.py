@@ -1,4 +1,4 @@
-"""What a reranker costs on each query of a frame, asked before it runs, and what a mean budget leaves for Super."""
+"""What a model costs on each input, asked before it runs, and what a mean budget leaves for Super."""
 
 from __future__ import annotations
 
@@ -40,13 +40,25 @@ def query_costs(ranker: pt.Transformer, cost: Cost, candidates: pd.DataFrame, ro
     return np.asarray(costs, dtype=np.float64)
 
 
+def checked_budget(budget: Budget | str | None) -> Budget | None:
+    """A mean budget, read.
+
+    Raises:
+        ValueError: It is no budget, or one of time.
+    """
+    parsed = None if budget is None else Budget(budget)
+    if parsed is not None and parsed.kind == "time":
+        raise ValueError(f"a mean budget must be a share or FLOPs (25%, 20 GFLOPs), but is {str(parsed)!r}")
+    return parsed
+
+
 def allowance(budget: Budget, swift_costs: npt.NDArray[np.float64], super_costs: npt.NDArray[np.float64]) -> Fraction:
-    """What Super may spend on a frame in all so that the mean cost per query, Swift's included, is within the budget.
+    """What Super may spend in all so that the mean cost of an input, Swift's included, is within the budget.
 
     Args:
-        budget: A share of Super's own costs on the whole lists, or FLOPs per query.
-        swift_costs: Per query.
-        super_costs: Per query, on the whole lists.
+        budget: A share of Super's own costs on all inputs, or FLOPs per input.
+        swift_costs: Per input (for rankers: per query).
+        super_costs: Per input, on the whole of it (for rankers: on the whole list).
 
     Raises:
         ValueError: Swift alone is dearer than the budget.
@@ -56,8 +68,8 @@ def allowance(budget: Budget, swift_costs: npt.NDArray[np.float64], super_costs:
     total = value * super_total if budget.kind == "share" else value * len(swift_costs)
     if swift_total > total * Fraction(1 + 1e-9):  # two budgets of one size may differ by rounding
         raise ValueError(
-            f"swift alone may cost {float(swift_total) / len(swift_costs):.4g} per query, but the mean budget {budget} "
-            f"is {float(total) / len(swift_costs):.4g}: give a larger budget or a cheaper swift"
+            f"swift alone may cost {float(swift_total) / len(swift_costs):.4g} on average, but the mean budget {budget}"
+            f" is {float(total) / len(swift_costs):.4g}: give a larger budget or a cheaper swift"
         )
     return max(total - swift_total, Fraction())
 

@@ -1,27 +1,32 @@
-"""Energies: one number per query that says how little a ranking is to be trusted.
+"""Energies: one number per input that says how little an answer is to be trusted.
 
 E-LANG (Akbari, Banitalebi-Dehkordi, Zhang; ACL 2022; arXiv 2203.00748) runs a light Swift model on every input and
 reads the energy of its output. A *low* energy means that Swift is sure of itself; an input of *high* energy goes to the
-accurate Super model. Here an input is a query and Swift's output is the list of its candidates' scores.
+accurate Super model. For an `EnergyRouter` an input is a query and Swift's output is the list of its candidates'
+scores; for a `JointInference` the output is a classifier's logits, or a generator's at each of its steps.
 
-Every function takes the scores of one query's candidates, shape (n,) with n >= 1, in any order, and returns a finite
-float of that sign: higher means less to be trusted. `ENERGIES` names them; whatever takes an energy takes a function
-as well:
+Every function takes one list of scores, shape (n,) with n >= 1, in any order, and returns a finite float of that sign:
+higher means less to be trusted. `ENERGIES` names them; whatever takes an energy takes a function as well:
 
     >>> EnergyRouter(swift, super, energy="entropy")
     >>> EnergyRouter(swift, super, energy=functools.partial(energies.free, temperature=0.5))
 
-Which of them can work is partly decided before any measurement:
+The two that E-LANG itself gives rise to are `free` (the paper's: over logits) and `released` (what its authors'
+published demo thresholds: over probabilities). They differ: `free` sees the level of the logits, `released` doesn't.
+
+Which of them can work for rankings is partly decided before any measurement:
 
 - `free` depends on the level of the scores. Rankers trained by a listwise loss may add any constant to a query's
   scores, so their level says nothing (`centred` removes it), and the scores of a two-class log-softmax such as MonoT5's
   have lost the level of the logits (`two-class` reads what is left).
-- Sums over candidates (`free`, `centred`, `softmaxed`) fall with the length of the list; compare lists of one
+- Sums over candidates (`free`, `centred`, `released`) fall with the length of the list; compare lists of one
   length, or only the head of each list (`EnergyRouter(..., top_k=10)`).
 """
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
+from inspect import signature
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -33,16 +38,17 @@ Energy: TypeAlias = Callable[[Scores], float]
 
 
 def free(scores: Scores, temperature: float = 1.0) -> float:
-    """Free energy of the raw scores, `-T log sum_i exp(s_i / T)`.
+    """Free energy of the raw scores, `-T log sum_i exp(s_i / T)`: the energy of the E-LANG paper.
 
-    Source: Liu et al., *Energy-based out-of-distribution detection* (NeurIPS 2020), as E-LANG's router uses it, with
-    candidates in the place of classes.
+    Source: Liu et al., *Energy-based out-of-distribution detection* (NeurIPS 2020), as E-LANG's router uses it over the
+    logits of the classes; for a ranking with candidates in the place of classes. It lies between `-max(s) - T log(n)`
+    and `-max(s)`, and has no bound of its own.
 
     Example:
         >>> free(np.array([0.0, 0.0]))
         -0.6931471805599453
     """
-    return float(-temperature * np.logaddexp.reduce(scores / temperature))
+    return -temperature * _log_sum_exp(scores / temperature)
 
 
 def centred(scores: Scores, temperature: float = 1.0) -> float:
@@ -53,13 +59,16 @@ def centred(scores: Scores, temperature: float = 1.0) -> float:
     return free(scores - scores.mean(), temperature)
 
 
-def softmaxed(scores: Scores, temperature: float = 1.0) -> float:
-    """Free energy of the softmax of the scores, `-T log sum_i exp(softmax(s)_i / T)`: E-LANG's released code.
+def released(scores: Scores, temperature: float = 1.0) -> float:
+    """Negated `log sum_i exp(softmax(s)_i / T)`: what the demo that E-LANG's authors published puts a threshold on.
 
-    For two scores it is a monotone function of `max_softmax` and for one score a constant. Over a list it says how
-    peaked the softmax is, on a narrow scale: between `-log(n - 1 + e)` and `-log(n) - 1 / n` at T = 1.
+    The demo sends an input to Super where the sum is *below* its threshold, so its 1.31044 for SST-2 is a threshold of
+    -1.31044 here. Softmax has forgotten the level of the logits, so this is not the paper's energy (`free`). It is a
+    constant for one score; for two it is a monotone function of `max_softmax`. It says how peaked the softmax is, on a
+    narrow scale: at T = 1 between `-log(n - 1 + e)` and `-log(n) - 1 / n`, which for two scores is -1.313 (certain) to
+    -1.193 (undecided).
     """
-    return free(_softmax(scores), temperature)
+    return -_log_sum_exp(_softmax(scores) / temperature)
 
 
 def max_softmax(scores: Scores) -> float:
@@ -110,8 +119,8 @@ def pointwise(logits: npt.NDArray[np.float64], temperature: float = 1.0) -> floa
 def two_class(scores: Scores) -> float:
     """Mean energy of the pairs' two-class softmax, for scores that are log p(relevant), such as MonoT5's.
 
-    A log-softmax forgets the level of its logits (its own free energy is always 0), so this is the form of E-LANG's
-    released code, `-log(exp(p) + exp(1 - p))` for each pair: a monotone function of `max(p, 1 - p)`.
+    A log-softmax forgets the level of its logits (its own free energy is always 0), so this is the form of `released`,
+    `-log(exp(p) + exp(1 - p))` for each pair: a monotone function of `max(p, 1 - p)`.
 
     Raises:
         ValueError: if a score is above 0 and so no log-probability.
@@ -140,7 +149,7 @@ ENERGIES: Mapping[str, Energy] = MappingProxyType(
     {
         "free": free,
         "centred": centred,
-        "softmaxed": softmaxed,
+        "released": released,
         "max-softmax": max_softmax,
         "entropy": entropy,
         "margin": margin,
@@ -152,17 +161,35 @@ ENERGIES: Mapping[str, Energy] = MappingProxyType(
 )
 
 
-def get_energy(energy: str | Energy) -> Energy:
-    """The function behind a name of `ENERGIES`; a function is given back as it is.
+def get_energy(energy: str | Energy, temperature: float = 1.0) -> Energy:
+    """The function behind a name of `ENERGIES`; a function is given back as it is, at T = 1.
+
+    Args:
+        energy: A name or a function.
+        temperature: T of the energies that have one.
 
     Raises:
-        ValueError: if there is no such name.
+        ValueError: There is no such name, T is not above 0, or the energy has no T to set.
+
+    Example:
+        >>> get_energy("free", temperature=2.0)(np.array([0.0, 0.0]))
+        -1.3862943611198906
     """
-    if callable(energy):
-        return energy
-    if energy not in ENERGIES:
+    if not callable(energy) and energy not in ENERGIES:
         raise ValueError(f"unknown energy {energy!r}: use one of {', '.join(ENERGIES)}, or a function of the scores")
-    return ENERGIES[energy]
+    function: Callable[..., float] = energy if callable(energy) else ENERGIES[energy]
+    if temperature == 1:
+        return function
+    if not 0 < temperature < np.inf:
+        raise ValueError(f"temperature must be a number above 0, but is {temperature!r}")
+    if "temperature" not in signature(function).parameters:
+        raise ValueError(f"temperature={temperature!r}, but the energy {energy!r} has none: leave temperature out")
+    return partial(function, temperature=temperature)
+
+
+def _log_sum_exp(values: Scores) -> float:
+    peak = values.max()  # taken out, so that no exponential overflows
+    return float(peak + np.log(np.exp(values - peak).sum()))
 
 
 def _softmax(scores: Scores) -> Scores:

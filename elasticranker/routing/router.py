@@ -17,10 +17,18 @@ import pyterrier as pt
 
 from elasticranker.frames import in_incoming_order, strictly_decreasing
 from elasticranker.planning.budget import Budget
-from elasticranker.routing.costs import Cost, allowance, query_costs
+from elasticranker.routing.costs import Cost, allowance, checked_budget, query_costs
 from elasticranker.routing.energies import Energy, get_energy
 from elasticranker.routing.rescoring import rescore, rescore_some
-from elasticranker.routing.thresholds import affordable, best_count, count_of_share, count_within, cut
+from elasticranker.routing.thresholds import (
+    above,
+    affordable,
+    best_count,
+    checked_share,
+    count_of_share,
+    count_within,
+    cut,
+)
 
 if TYPE_CHECKING:
     from ir_measures import Measure
@@ -33,7 +41,8 @@ class EnergyRouter(pt.Transformer):
 
     Choose it over a single `ElasticRanker` when queries differ in difficulty and only the *mean* cost of a workload
     matters; a limit for every single query is what `ElasticRanker(budget=...)` alone promises. Two rankers where the
-    second always sees the head of the first one's list are a cascade, and need no router.
+    second always sees the head of the first one's list are a cascade, and need no router. For classifiers and
+    generators instead of rankers there is `JointInference`, the same mechanism.
 
     Super is given the candidates in Swift's order, with Swift's scores. Its own scores replace Swift's; candidates
     below `super_depth` keep Swift's order underneath. The output has the input's rows and columns with new `score` (no
@@ -105,8 +114,8 @@ class EnergyRouter(pt.Transformer):
         self.super = super
         self.energy = energy
         self.threshold = threshold
-        self.super_share = _checked_share(super_share)
-        self.budget = _checked_budget(budget)
+        self.super_share = checked_share(super_share)
+        self.budget = checked_budget(budget)
         self.super_depth = super_depth
         self.top_k = top_k
         self.swift_cost = swift_cost
@@ -127,7 +136,7 @@ class EnergyRouter(pt.Transformer):
         left = None if self.budget is None else self._allowance(candidates, self.budget)
         ranked = rescore(self.swift, candidates, "swift")
         energies = query_energies(ranked, self.energy, self.top_k).to_numpy()
-        to_super = energies > self._threshold_for(energies)
+        to_super = above(energies, threshold=self.threshold, share=self.super_share)
         if left is not None:
             to_super = affordable(energies, self._super_costs(ranked), left, to_super)
         query = pd.factorize(ranked["qid"])[0]
@@ -165,8 +174,8 @@ class EnergyRouter(pt.Transformer):
             >>> EnergyRouter(swift, super).calibrate(sample, super_share=0.3).threshold
             -4.61
         """
-        share = self.super_share if super_share is None else _checked_share(super_share)
-        limit = self.budget if budget is None else _checked_budget(budget)
+        share = self.super_share if super_share is None else checked_share(super_share)
+        limit = self.budget if budget is None else checked_budget(budget)
         pt.validate.columns(candidates, includes=self.transform_inputs(), context=self)
         if candidates.empty:
             raise ValueError("the sample holds no candidates: give a frame of the kind that transform takes")
@@ -210,13 +219,6 @@ class EnergyRouter(pt.Transformer):
 
     def _values(self) -> dict[str, Any]:
         return {attribute.name: attribute.value for attribute in pt.inspect.transformer_attributes(self)}
-
-    def _threshold_for(self, energies: Floats) -> float:
-        if self.threshold is not None:
-            return self.threshold
-        if self.super_share is not None:
-            return cut(energies, count_of_share(self.super_share, len(energies)))
-        return -np.inf
 
     def _allowance(self, candidates: pd.DataFrame, budget: Budget) -> Fraction:
         swift_costs = query_costs(self.swift, self.swift_cost, candidates, "swift")
@@ -272,19 +274,6 @@ def _effectiveness(ranked: pd.DataFrame, qrels: pd.DataFrame, measure: str | Mea
     if not any(query in values for query in queries):
         raise ValueError("the qrels judge none of the sample's queries: give theirs, or calibrate without qrels")
     return np.array([values.get(query, 0.0) for query in queries])
-
-
-def _checked_share(share: float | None) -> float | None:
-    if share is not None and not 0 <= share <= 1:
-        raise ValueError(f"super_share must be between 0 and 1 (0.3 is 30 % of the queries), but is {share!r}")
-    return share
-
-
-def _checked_budget(budget: Budget | str | None) -> Budget | None:
-    parsed = None if budget is None else Budget(budget)
-    if parsed is not None and parsed.kind == "time":
-        raise ValueError(f"a mean budget must be a share or FLOPs (25%, 20 GFLOPs), but is {str(parsed)!r}")
-    return parsed
 
 
 def _typed(value: Any) -> str:

@@ -59,7 +59,7 @@ def test_costs_may_be_functions_of_the_frame():
 
 
 def test_a_swift_dearer_than_the_budget_is_refused_before_it_runs():
-    with pytest.raises(ValueError, match="swift alone may cost 4 per query, but the mean budget 25% is 1"):
+    with pytest.raises(ValueError, match="swift alone may cost 4 on average, but the mean budget 25% is 1"):
         EnergyRouter(Bomb(), Bomb(), budget="25%", swift_cost=1, super_cost=1).transform(frame("a"))
 
 

@@ -46,7 +46,7 @@ def test_probabilities_by_hand():
     scores = np.log([0.7, 0.2, 0.1])
     assert energies.max_softmax(scores) == pytest.approx(-0.7)
     assert energies.entropy(scores) == pytest.approx(-(0.7 * math.log(0.7) + 0.2 * math.log(0.2) + 0.1 * math.log(0.1)))
-    assert energies.softmaxed(scores) == pytest.approx(-math.log(math.exp(0.7) + math.exp(0.2) + math.exp(0.1)))
+    assert energies.released(scores) == pytest.approx(-math.log(math.exp(0.7) + math.exp(0.2) + math.exp(0.1)))
 
 
 def test_spread_by_hand():
@@ -59,7 +59,7 @@ def test_equal_scores_are_the_least_certain_list(candidates):
     flat = np.full(candidates, 2.0)
     assert energies.entropy(flat) == pytest.approx(math.log(candidates))
     assert energies.max_softmax(flat) == pytest.approx(-1 / candidates)
-    assert energies.softmaxed(flat) == pytest.approx(-math.log(candidates) - 1 / candidates)
+    assert energies.released(flat) == pytest.approx(-math.log(candidates) - 1 / candidates)
     assert energies.margin(flat) == energies.std(flat) == 0
 
 
@@ -67,19 +67,32 @@ def test_one_candidate_has_no_rival():
     alone = np.array([3.0])
     assert energies.margin(alone) == np.finfo(float).min
     assert energies.entropy(alone) == energies.std(alone) == 0
-    assert energies.max_softmax(alone) == energies.softmaxed(alone) == -1
+    assert energies.max_softmax(alone) == energies.released(alone) == -1
 
 
 @given(logits=st.lists(st.tuples(st.floats(-8, 8), st.floats(-8, 8)), min_size=2, max_size=10))
 def test_the_released_code_orders_two_class_inputs_as_max_softmax_does(logits):
     pairs = [np.array(pair) for pair in logits]
-    ordered = [energies.max_softmax(pair) for pair in sorted(pairs, key=energies.softmaxed)]
+    ordered = [energies.max_softmax(pair) for pair in sorted(pairs, key=energies.released)]
     assert ordered == pytest.approx(sorted(ordered))
 
 
 def test_the_threshold_published_with_the_released_code_lies_in_the_range_of_two_classes():
-    certain, undecided = energies.softmaxed(np.array([50.0, -50.0])), energies.softmaxed(np.zeros(2))
+    certain, undecided = energies.released(np.array([50.0, -50.0])), energies.released(np.zeros(2))
     assert certain < -1.31044 < undecided
+
+
+@given(logits=st.lists(st.floats(-50, 50), min_size=2, max_size=12).map(np.array))
+def test_the_released_energy_lies_within_its_bounds(logits):
+    classes = len(logits)
+    assert -math.log(classes - 1 + math.e) - 1e-9 <= energies.released(logits)
+    assert energies.released(logits) <= -math.log(classes) - 1 / classes + 1e-9
+
+
+def test_the_released_energy_divides_probabilities_by_the_temperature_and_the_free_one_logits():
+    logits = np.log([0.75, 0.25])
+    assert energies.released(logits, temperature=0.5) == pytest.approx(-math.log(math.exp(1.5) + math.exp(0.5)))
+    assert energies.free(logits, temperature=0.5) == pytest.approx(-0.5 * math.log(0.75**2 + 0.25**2))
 
 
 def test_pointwise_energy_is_the_mean_over_pairs():
@@ -107,6 +120,17 @@ def test_random_belongs_to_the_scores_and_is_uniform_over_many_lists():
     drawn = np.array([energies.random(scores) for scores in lists])
     assert (drawn == [energies.random(scores) for scores in lists]).all()
     assert np.histogram(drawn, bins=4, range=(0, 1))[0] == pytest.approx(np.full(4, 500), abs=75)
+
+
+def test_a_temperature_is_set_where_the_energy_has_one():
+    scores = np.array([2.0, 0.0])
+    assert get_energy("free", 3.0)(scores) == energies.free(scores, temperature=3.0)
+    assert get_energy(energies.centred, 3.0)(scores) == energies.centred(scores, temperature=3.0)
+    with pytest.raises(ValueError, match="the energy 'entropy' has none"):
+        get_energy("entropy", 3.0)
+    for wrong in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="temperature must be a number above 0"):
+            get_energy("free", wrong)
 
 
 def test_a_function_is_an_energy_and_an_unknown_name_is_refused():

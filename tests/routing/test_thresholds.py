@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticranker.routing.thresholds import affordable, best_count, count_of_share, count_within, cut
+from elasticranker.routing.thresholds import (
+    above,
+    affordable,
+    best_count,
+    cheapest_count,
+    count_of_share,
+    count_within,
+    cut,
+)
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 energy_lists = st.lists(finite, min_size=1, max_size=30).map(np.array)
@@ -57,6 +65,33 @@ def test_the_best_count_takes_gains_and_leaves_losses():
 def test_the_best_count_is_one_that_a_threshold_can_bring_about():
     assert best_count(np.array([2.0, 2.0, 1.0]), np.array([0.5, -0.4, 0.0]), at_most=3) == 2
     assert best_count(np.array([2.0, 2.0, 1.0]), np.array([0.5, -0.4, 0.0]), at_most=1) == 0
+
+
+@given(
+    outputs=st.lists(st.tuples(st.integers(0, 9), st.integers(-3, 3)), min_size=1, max_size=20),
+    tolerance=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+)
+def test_the_cheapest_count_is_the_first_threshold_within_the_tolerance(outputs, tolerance):
+    energies, gains = (np.array(column, dtype=float) for column in zip(*outputs, strict=True))
+    everyone = len(energies)
+    count = cheapest_count(energies, gains, tolerance, at_most=everyone)
+    lost = [gains[energies <= cut(energies, sent)].sum() / everyone for sent in range(everyone + 1)]
+    enough = [sent for sent in range(everyone + 1) if lost[sent] <= tolerance + 1e-12]
+    assert (energies > cut(energies, count)).sum() == count
+    assert lost[count] <= tolerance + 1e-12
+    assert min((energies > cut(energies, sent)).sum() for sent in enough) == count
+
+
+def test_no_count_is_within_the_tolerance_where_too_few_are_allowed():
+    energies, gains = np.array([3.0, 2.0, 1.0]), np.array([0.0, 0.0, 1.0])
+    assert [cheapest_count(energies, gains, 0.0, at_most=most) for most in (0, 2, 3)] == [None, None, 3]
+
+
+def test_who_is_above_by_threshold_by_share_or_all():
+    energies = np.array([0.1, 0.9, 0.5])
+    assert above(energies, threshold=0.5, share=1.0).tolist() == [False, True, False]
+    assert above(energies, threshold=None, share=0.7).tolist() == [False, True, True]
+    assert above(energies, threshold=None, share=None).all()
 
 
 @given(
