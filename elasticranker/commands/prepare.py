@@ -37,9 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--teacher",
         required=True,
+        nargs="+",
         metavar="ID|PATH|RUN",
         help="bi-encoder or cross-encoder by id or folder; or a file of scores (`qid docno score`, or a run), for "
-        "several sources a folder with <name>.tsv or <name>.trec for each",
+        "several sources a folder with <name>.tsv or <name>.trec for each; several teachers' scores are "
+        "standardised and summed",
+    )
+    parser.add_argument(
+        "--teacher-weights", nargs="+", type=float, metavar="W", help="weights of several teachers (default: 1 each)"
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write")
     group = parser.add_argument_group("candidates")
@@ -79,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     from elasticranker.training.data.groups import read_info
     from elasticranker.training.memory import keep_freed_memory
     from elasticranker.training.preparing import PrepareSettings, prepare_folder
-    from elasticranker.training.teachers.teacher import open_teacher
+    from elasticranker.training.teachers.several import open_teachers
 
     keep_freed_memory()
     settings = PrepareSettings(
@@ -89,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
         vectors=args.vectors,
     )
     chosen = ("query_prefix", "document_prefix", "max_length", "device", "dtype")
-    teacher = open_teacher(args.teacher, **{name: getattr(args, name) for name in chosen})
+    teacher = open_teachers(args.teacher, args.teacher_weights, **{name: getattr(args, name) for name in chosen})
     folder = prepare_folder(
         args.source, teacher, args.output, settings, negatives=args.negatives, k=args.k, max_queries=args.max_queries
     )
