@@ -86,7 +86,7 @@ class PairEncoder:
     """
 
     def __init__(self, tokenizer: Any, *, max_length: int, max_query_length: int, prompt: str = "") -> None:
-        self.template = template_of(tokenizer)
+        self.template = _template(tokenizer)
         self.extra = self.template.extra  # tokens beside those of the two texts
         self._set(tokenizer, max_length, max_query_length, prompt)
 
@@ -179,7 +179,7 @@ class PairEncoder:
         return Batch(torch.from_numpy(ids), torch.from_numpy(types), blank, where)
 
 
-def template_of(tokenizer: Any) -> Template:
+def _template(tokenizer: Any) -> Template:
     """Read the special tokens off a pair of one-letter texts."""
     pair = tokenizer("a", "b", return_special_tokens_mask=True, return_token_type_ids=True)
     special, ids = pair["special_tokens_mask"], pair["input_ids"]
