@@ -14,7 +14,8 @@ import pandas as pd
 import pyterrier as pt
 
 from elasticranker.frames import check_texts, in_incoming_order
-from elasticranker.model.checkpoint import fingerprint, is_elastic, resolve, tuned_on
+from elasticranker.model.checkpoint import fingerprint, is_elastic, tuned_on
+from elasticranker.model.hub import check_name, resolve
 from elasticranker.model.loaded import Loaded, Settings
 from elasticranker.model.speed import TIME_MARGIN
 from elasticranker.planning.budget import Budget
@@ -45,17 +46,21 @@ class ElasticRanker(pt.Transformer):
         >>> bm25 >> dataset.text_loader() >> ElasticRanker(budget="25%")  # doctest: +SKIP
 
     Args:
-        model: `"default"` (the checkpoint that ships), a folder, or a Hugging Face id of a BERT, ELECTRA or RoBERTa
-            cross-encoder with one or two logits.
+        model: `"default"` (the checkpoint that ships), a folder, or an id on the Hugging Face hub: of an elastic
+            checkpoint, or of a BERT, ELECTRA or RoBERTa cross-encoder with one or two logits. An id is fetched when it
+            is first needed; cache, token and off-line mode are huggingface_hub's (`HF_HOME`, `HF_TOKEN`,
+            `HF_HUB_OFFLINE`).
         budget: what each query may cost, see `Budget`.
         text_field: column with the documents' texts.
         batch_size: padded tokens of a batch; memory grows with it, scores don't depend on it.
-        max_length: most tokens of a pair; by default what the checkpoint names, else the backbone's, 512 at most.
-            Longer documents are cut and counted (`truncated`).
+        max_length: most tokens of a pair; by default what the checkpoint names (also as sentence-transformers saves
+            it), else 512; never more than the backbone has positions for. Longer documents are cut and counted
+            (`truncated`).
         max_query_length: most tokens of a query. Longer queries are cut and counted likewise.
         device: `"cpu"`, `"cuda"`, ...; by default a GPU where there is one.
         dtype: `"auto"` (bfloat16 where the processor has instructions for it, else float32), `"float32"`, `"bfloat16"`.
         depth: rerank only the first so many candidates of a query and drop the others, as `% depth` before it would.
+        revision: branch, tag or commit of an id on the hub; by default its main branch.
         verbose: show a progress bar over pairs.
         trace: add columns `exit_depth` and `exit_width` (the sub-network that scored a candidate last; -1 and 0 where
             none did) and `spend` (its FLOPs).
@@ -78,6 +83,7 @@ class ElasticRanker(pt.Transformer):
         device: str | None = None,
         dtype: str = "auto",
         depth: int | None = None,
+        revision: str | None = None,
         verbose: bool = False,
         trace: bool = False,
     ) -> None:
@@ -94,10 +100,19 @@ class ElasticRanker(pt.Transformer):
         self.depth = None if depth is None else _positive("depth", depth)
         self.verbose = verbose
         self.trace = trace
+        self.revision = revision
         self.truncated = 0
-        resolve(self.model)
+        check_name(self.model, revision)
         self._loaded = Loaded(
-            Settings(self.model, self.batch_size, self.max_length, self.max_query_length, self.device, self.dtype)
+            Settings(
+                self.model,
+                self.batch_size,
+                self.max_length,
+                self.max_query_length,
+                self.device,
+                self.dtype,
+                self.revision,
+            )
         )
 
     @classmethod
@@ -105,23 +120,40 @@ class ElasticRanker(pt.Transformer):
         """The same as the constructor, under the name that Hugging Face users expect."""
         return cls(str(model), **arguments)
 
-    def save_pretrained(self, folder: str | Path) -> Path:
-        """Write the checkpoint as a folder that `from_pretrained` reads (also one made of a plain cross-encoder)."""
+    def save_pretrained(self, folder: str | Path, *, dtype: str | None = None) -> Path:
+        """Write the checkpoint as a folder that `from_pretrained` reads (also one made of a plain cross-encoder).
+
+        Args:
+            folder: where; made if need be.
+            dtype: of the weights on disk: `float32`, `bfloat16` or `float16`, rounded if need be. By default the one
+                that they came in, so that nothing is rounded.
+        """
         from elasticranker.model.card import model_card
 
-        return self.checkpoint.save(folder, model_card(self.checkpoint, name=Path(folder).name))
+        return self.checkpoint.save(folder, model_card(self.checkpoint, name=Path(folder).name), dtype=dtype)
 
-    def push_to_hub(self, repository: str, **arguments: Any) -> Any:
-        """Upload the checkpoint to the Hugging Face hub; arguments go to `HfApi.upload_folder`."""
+    def push_to_hub(
+        self, repository: str, *, private: bool | None = None, token: str | None = None, **arguments: Any
+    ) -> Any:
+        """Upload the checkpoint to the Hugging Face hub, where `ElasticRanker(repository)` finds it.
+
+        Args:
+            repository: its id, `owner/name`; made if need be.
+            private: whether a new one is; by default as its owner has set.
+            token: by default the one of `HF_TOKEN` or `hf auth login`.
+            arguments: go to `HfApi.upload_folder`, such as `commit_message`.
+        """
         import tempfile
 
         from huggingface_hub import HfApi
 
+        hub = HfApi(token=token)
         with tempfile.TemporaryDirectory() as folder:
-            elastic = is_elastic(self.model)
-            place = resolve(self.model) if elastic else self.save_pretrained(folder)
-            HfApi().create_repo(repository, exist_ok=True)
-            return HfApi().upload_folder(repo_id=repository, folder_path=str(place), **arguments)
+            place = resolve(self.model, self.revision)
+            if not is_elastic(place):
+                place = str(self.save_pretrained(folder))
+            hub.create_repo(repository, private=private, exist_ok=True)
+            return hub.upload_folder(repo_id=repository, folder_path=place, **arguments)
 
     def with_budget(self, budget: str | Budget) -> ElasticRanker:
         """A sibling with another budget that shares the loaded weights.
@@ -146,7 +178,7 @@ class ElasticRanker(pt.Transformer):
     @property
     def fingerprint(self) -> str:
         """Digest of the checkpoint's files; equal fingerprints give equal scores. Loads no weights."""
-        return fingerprint(self.model)
+        return fingerprint(self.model, self.revision)
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -166,7 +198,7 @@ class ElasticRanker(pt.Transformer):
     @property
     def tuned_on(self) -> frozenset[str]:
         """The `query_key` of each query that the ladder was tuned on; no experiment may report them."""
-        return frozenset(tuned_on(self.model))
+        return frozenset(tuned_on(self.model, self.revision))
 
     def full_cost(self, frame: pd.DataFrame) -> pd.Series:
         """FLOPs of the full model over each query's candidates, by qid."""
@@ -258,7 +290,7 @@ class ElasticRanker(pt.Transformer):
     def _pairs(self, frame: pd.DataFrame) -> Iterator[tuple[Any, list[Pair]]]:
         """Each query's pairs; every distinct text of the frame is tokenised once."""
         encoder = self._loaded.engine.pairs
-        queries = dict(zip(frame["query"].unique(), encoder.tokens(frame["query"].unique().tolist()), strict=True))
+        queries = dict(zip(frame["query"].unique(), encoder.queries(frame["query"].unique().tolist()), strict=True))
         texts = frame[self.text_field].unique().tolist()
         documents = dict(zip(texts, encoder.tokens(texts), strict=True))
         for qid, rows in frame.groupby("qid", sort=False):

@@ -76,7 +76,9 @@ def tokenizer(family: str) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=64, model_input_names=inputs, **names)
 
 
-def save_backbone(folder: Path, family: str = "bert", labels: int | None = 1, layers: int = 3) -> str:
+def save_backbone(
+    folder: Path, family: str = "bert", labels: int | None = 1, layers: int = 3, positions: int = 72
+) -> str:
     """Save a tiny model: a cross-encoder with `labels` logits, or a bare encoder where `labels` is None."""
     from transformers import (
         AutoModel,
@@ -95,7 +97,7 @@ def save_backbone(folder: Path, family: str = "bert", labels: int | None = 1, la
         "num_hidden_layers": layers,
         "num_attention_heads": 4,
         "intermediate_size": 48,
-        "max_position_embeddings": 72,
+        "max_position_embeddings": positions,
         "pad_token_id": made.pad_token_id,
         "initializer_range": 0.3,
     }

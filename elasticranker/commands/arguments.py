@@ -76,6 +76,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model", default="default", help="shipped checkpoint, folder or Hugging Face id (default: %(default)s)"
     )
+    group.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a Hugging Face id (default: main)")
     group.add_argument("--max-length", type=positive, metavar="N", help="most tokens of a pair; the document is cut")
     group.add_argument("--batch-size", type=positive, metavar="N", help="tokens in a batch")
     group.add_argument("--device", help="torch device, such as cpu or cuda (default: the best there is)")
@@ -86,7 +87,7 @@ def make_ranker(args: argparse.Namespace, *, budget: str = "full", trace: bool =
     """The ranker that the arguments of `add_model_arguments` describe."""
     from elasticranker.ranker import ElasticRanker
 
-    chosen = {name: getattr(args, name) for name in ("max_length", "batch_size", "device")}
+    chosen = {name: getattr(args, name) for name in ("max_length", "batch_size", "device", "revision")}
     given = {name: value for name, value in chosen.items() if value is not None}
     return ElasticRanker(args.model, budget=budget, dtype=args.dtype, trace=trace, **given)
 

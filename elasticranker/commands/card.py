@@ -24,11 +24,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from elasticranker.model.checkpoint import is_elastic, resolve
+    print(f"written: {write_card(elastic_folder(args.model), args.measured)}")
 
-    if not is_elastic(args.model):
-        raise ValueError(f"{args.model}: only an elastic checkpoint (a folder) has a card of ours")
-    print(f"written: {write_card(resolve(args.model), args.measured)}")
+
+def elastic_folder(model: str) -> str:
+    """The folder of an elastic checkpoint that may be written in, which a snapshot in the hub's cache may not.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    from elasticranker.model.checkpoint import is_elastic
+    from elasticranker.model.hub import resolve
+
+    if model != "default" and not Path(model).is_dir():
+        raise ValueError(
+            f"{model}: there is no such folder; get one with ElasticRanker({model!r}).save_pretrained(...)"
+        )
+    if not is_elastic(model):
+        raise ValueError(f"{model}: only an elastic checkpoint has a ladder and a card of ours")
+    return resolve(model)
 
 
 def write_card(folder: str, measured: Sequence[str] = ()) -> Path:

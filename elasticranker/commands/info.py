@@ -23,16 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="default",
         help="shipped checkpoint, folder or Hugging Face id (default: %(default)s)",
     )
+    parser.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a Hugging Face id (default: main)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from elasticranker.model.card import contents
-    from elasticranker.model.checkpoint import fingerprint, is_elastic, load, resolve
+    from elasticranker.model.checkpoint import fingerprint, is_elastic, load
+    from elasticranker.model.hub import resolve
 
-    checkpoint = load(args.model)
-    kind = "elastic" if is_elastic(args.model) else "ordinary Hugging Face cross-encoder"
-    lines = {"model": f"{args.model} ({kind})", "place": resolve(args.model), "fingerprint": fingerprint(args.model)}
+    place = resolve(args.model, args.revision)
+    checkpoint = load(place)
+    kind = "elastic" if is_elastic(place) else "ordinary Hugging Face cross-encoder"
+    lines = {"model": f"{args.model} ({kind})", "place": place, "fingerprint": fingerprint(place)}
     _print(lines | contents(checkpoint) | machine())
     print(f"\nladder{'' if checkpoint.ladder else ' (untuned)'}, plans as depth[@width]:share of the budget")
     print(checkpoint.plans().table().fillna("").to_string(index=False))

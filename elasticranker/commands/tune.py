@@ -11,7 +11,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive
-from elasticranker.commands.card import write_card
+from elasticranker.commands.card import elastic_folder, write_card
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,11 +53,10 @@ def run(args: argparse.Namespace) -> None:
 
     from elasticranker.collections import open_collection
     from elasticranker.evaluation.candidates import load_candidates
-    from elasticranker.model.checkpoint import is_elastic, query_key, resolve, set_ladder
+    from elasticranker.model.checkpoint import query_key, set_ladder
     from elasticranker.training.tuning.search import SHARES, split_half, tune
 
-    if not is_elastic(args.model):
-        raise ValueError(f"--model {args.model}: only an elastic checkpoint (a folder) has a ladder to tune")
+    folder = elastic_folder(args.model)
     ranker = make_ranker(args)
     collection = open_collection(args.data, corpus=args.corpus)
     candidates = load_candidates(collection, args.candidates, k=args.k, queries=args.queries)
@@ -78,9 +77,9 @@ def run(args: argparse.Namespace) -> None:
 
         draw_front(report(ladder, split), args.figure, title=f"{collection.name}, {len(tables)} queries")
     keys = sorted(query_key(query) for query in candidates.frame["query"].unique())
-    set_ladder(resolve(args.model), ladder, {"collection": collection.name.split("/")[-1], "queries": keys})
-    write_card(resolve(args.model))
-    print(f"stored in {resolve(args.model)}")
+    set_ladder(folder, ladder, {"collection": collection.name.split("/")[-1], "queries": keys})
+    write_card(folder)
+    print(f"stored in {folder}")
 
 
 def tabulate(ranker: ElasticRanker, frame: pd.DataFrame, qrels: pd.DataFrame) -> list[Table]:

@@ -106,7 +106,7 @@ def contents(checkpoint: Checkpoint) -> dict[str, str]:
         "parameters": f"{parameters / 1e6:.1f} million",
         "exits": "after layers " + "; ".join(exits),
         "widths": ", ".join(f"{width:g}" for width in checkpoint.widths),
-        "longest pair": f"{_longest(checkpoint)} tokens",
+        "longest pair": f"{checkpoint.longest} tokens",
     }
 
 
@@ -191,7 +191,7 @@ def _training(about: Mapping[str, Any]) -> str:
 def _limits(checkpoint: Checkpoint) -> str:
     about = checkpoint.provenance
     lines = [
-        f"Pairs longer than {_longest(checkpoint)} tokens are cut at the end of the document.",
+        f"Pairs longer than {checkpoint.longest} tokens are cut at the end of the document.",
         "Scores order the candidates of one query. They are no probabilities and not comparable between queries.",
         "Below 25 % of the budget many candidates get a rough score only: measure on data of your own before relying "
         "on it.",
@@ -201,11 +201,6 @@ def _limits(checkpoint: Checkpoint) -> str:
     if restricted:
         lines.append(f"The terms of {', '.join(restricted)} allow {NON_COMMERCIAL}: mind them before commercial use.")
     return "\n".join(f"- {line}" for line in [*lines, *about.get("limits", ())])
-
-
-def _longest(checkpoint: Checkpoint) -> int:
-    shape = checkpoint.encoder.shape
-    return checkpoint.max_length or shape.positions - shape.position_offset
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:

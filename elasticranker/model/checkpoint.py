@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from elasticranker.files import remove_abandoned, sha256_file, write_json, write_tensors
+from elasticranker.model.hub import MANIFEST, resolve
 from elasticranker.model.pairs import PairEncoder
+from elasticranker.model.saved import limit_of, read_settings, read_tokenizer
 from elasticranker.planning.cost import CostModel
 from elasticranker.planning.ladder import Ladder, untuned
 from elasticranker.planning.plan import SubNet
 
 FORMAT = 2  # 1 knew no split layout
 READABLE = (1, 2)
-MANIFEST = "elastic.json"
 WEIGHTS = "model.safetensors"
-DEFAULT = Path(__file__).parent.parent / "checkpoints" / "default"
+LONGEST = 512  # tokens of a pair, where a checkpoint names no limit
 
 
 @dataclass
@@ -37,8 +38,9 @@ class Checkpoint:
         widths: widths that it was trained at, widest first.
         ladder: its plans.
         provenance: how it came to be.
-        max_length: most tokens of a pair that it is meant for; None leaves it to the backbone.
+        max_length: most tokens of a pair that it is meant for; None leaves it to the tokenizer, see `longest`.
         prefixes: what it reads before queries and documents, in split layout.
+        prompt: what is put before every query, in joint layout.
     """
 
     encoder: Any
@@ -49,6 +51,7 @@ class Checkpoint:
     provenance: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None
     prefixes: tuple[str, str] = ("", "")
+    prompt: str = ""
 
     def pairs(self, *, max_length: int, max_query_length: int) -> PairEncoder:
         """What lays pairs out for it; lengths as `PairEncoder` takes them."""
@@ -57,7 +60,7 @@ class Checkpoint:
         lengths = {"max_length": max_length, "max_query_length": max_query_length}
         if self.encoder.shape.split:
             return SplitPairEncoder(self.tokenizer, prefixes=self.prefixes, **lengths)
-        return PairEncoder(self.tokenizer, **lengths)
+        return PairEncoder(self.tokenizer, prompt=self.prompt, **lengths)
 
     @property
     def subnets(self) -> list[SubNet]:
@@ -81,22 +84,39 @@ class Checkpoint:
         sizes = (shape.layers, shape.hidden, shape.heads, shape.head_size, shape.neurons, shape.embedding)
         return CostModel(*sizes, readouts, apart=shape.apart)
 
+    @property
+    def longest(self) -> int:
+        """Most tokens of a pair: what it names, or its tokenizer, or 512; never more than it has positions for."""
+        shape = self.encoder.shape
+        limit: int = shape.positions - shape.position_offset
+        return min(self.max_length or limit_of(self.tokenizer) or LONGEST, limit)
+
     def plans(self) -> Ladder:
         """Its ladder, or the untuned one."""
         return self.ladder if self.ladder is not None else untuned(self.subnets)
 
-    def save(self, folder: str | Path, card: str = "") -> Path:
-        """Write the checkpoint (weights rounded to bfloat16) and return its folder.
+    def save(self, folder: str | Path, card: str = "", *, dtype: str | None = None) -> Path:
+        """Write the checkpoint and return its folder.
 
         The manifest is written last, so that a half-written folder never looks like a checkpoint.
-        """
-        import torch
 
+        Args:
+            folder: where; made if need be.
+            card: the model card, Markdown.
+            dtype: of the weights on disk: `float32`, `bfloat16` or `float16`, rounded if need be. By default nothing
+                is rounded: the smallest that keeps every weight as it is, which is the one that they came in.
+
+        Raises:
+            ValueError: another `dtype`.
+        """
+        from elasticranker.model.weights import as_stored
+
+        tensors = as_stored(self.encoder.state_dict(), dtype)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         remove_abandoned(folder)  # or the manifest would name it
         (folder / MANIFEST).unlink(missing_ok=True)
-        write_tensors(folder / WEIGHTS, {k: v.to(torch.bfloat16) for k, v in self.encoder.state_dict().items()})
+        write_tensors(folder / WEIGHTS, tensors)
         self.config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         if card:
@@ -110,6 +130,7 @@ class Checkpoint:
             "widths": list(self.widths),
             "max_length": self.max_length,
             "prefixes": list(self.prefixes),
+            "prompt": self.prompt,
             "ladder": self.ladder.to_json() if self.ladder is not None else None,
             "provenance": self.provenance,
             "files": {
@@ -140,52 +161,26 @@ def query_key(query: str) -> str:
     return _sha(" ".join(query.lower().split()).encode("utf-8", "replace"))[:12]
 
 
-def resolve(source: str | Path) -> str:
-    """`default` as the folder of the shipped checkpoint; anything else as it is.
-
-    Raises:
-        ValueError: a path that looks local but isn't there.
-    """
-    if str(source) == "default":
-        if not (DEFAULT / MANIFEST).exists():
-            raise ValueError(
-                f"model='default': this installation carries no checkpoint in {DEFAULT}; name another model"
-            )
-        return str(DEFAULT)
-    text = str(source)
-    if not Path(text).exists() and (text.startswith((".", "/", "~")) or text.count("/") > 1):
-        raise ValueError(f"model={text!r}: there is no such folder")
-    return text
+def is_elastic(source: str | Path, revision: str | None = None) -> bool:
+    """Is it an elastic checkpoint?"""
+    return (Path(resolve(source, revision)) / MANIFEST).exists()
 
 
-def is_elastic(source: str | Path) -> bool:
-    """Is it a folder that holds an elastic checkpoint?"""
-    return (Path(resolve(source)) / MANIFEST).exists()
-
-
-def tuned_on(source: str | Path) -> list[str]:
+def tuned_on(source: str | Path, revision: str | None = None) -> list[str]:
     """`query_key`s of the queries that a checkpoint's ladder was tuned on; none for ordinary cross-encoders."""
-    if not is_elastic(source):
+    if not is_elastic(source, revision):
         return []
-    return list(read_manifest(resolve(source))["provenance"].get("tuned_on", {}).get("queries", []))
+    manifest = read_manifest(resolve(source, revision))
+    return list(manifest["provenance"].get("tuned_on", {}).get("queries", []))
 
 
-def fingerprint(source: str | Path) -> str:
-    """What identifies a checkpoint's scores: the manifest's digest, or a digest over a Hugging Face folder's files.
-
-    For an id on the hub, the id and the commit that it resolves to.
-    """
-    place = resolve(source)
-    folder = Path(place)
+def fingerprint(source: str | Path, revision: str | None = None) -> str:
+    """What identifies a checkpoint's scores: the manifest's digest, or a digest over a Hugging Face folder's files."""
+    folder = Path(resolve(source, revision))
     if (folder / MANIFEST).exists():
         return str(read_manifest(folder)["digest"])
-    if folder.is_dir():
-        files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".bin", ".txt", ".model"})
-        return _digest_of({p.name: sha256_file(p) for p in files})
-    from transformers import AutoConfig
-
-    commit = getattr(AutoConfig.from_pretrained(place), "_commit_hash", None)
-    return _digest_of({"id": place, "commit": commit})
+    files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".bin", ".txt", ".model"})
+    return _digest_of({p.name: sha256_file(p) for p in files})
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -210,16 +205,20 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def load(source: str | Path) -> Checkpoint:
+def load(source: str | Path, revision: str | None = None) -> Checkpoint:
     """Load an elastic checkpoint, or an ordinary Hugging Face cross-encoder.
 
+    Args:
+        source: `"default"`, a folder, or an id on the Hugging Face hub.
+        revision: branch, tag or commit of an id.
+
     Raises:
-        ValueError: files are missing, truncated or changed, or the architecture isn't supported.
+        ValueError: there is no such model, files or tensors are missing, truncated or changed, or something that the
+            checkpoint asks for isn't supported.
     """
-    place = resolve(source)
-    if not (Path(place) / MANIFEST).exists():
-        return _load_hugging_face(place)
-    folder = Path(place)
+    folder = Path(resolve(source, revision))
+    if not (folder / MANIFEST).exists():
+        return _load_hugging_face(folder, str(source))
     manifest = read_manifest(folder)
     for name, digest in manifest["files"].items():
         if not (folder / name).exists():
@@ -229,40 +228,53 @@ def load(source: str | Path) -> Checkpoint:
                 f"{folder / name} is not the file that elastic.json names: truncated or changed, get it again"
             )
     from safetensors.torch import load_file
-    from transformers import AutoConfig, AutoTokenizer
 
     from elasticranker.model.encoder import Encoder, Shape
+    from elasticranker.model.huggingface import read_config
     from elasticranker.model.readout import make_readout
+    from elasticranker.model.weights import refuse_other_weights
 
     shape = Shape(**manifest["shape"])
     readouts = {int(depth): make_readout(shape.hidden, **options) for depth, options in manifest["exits"].items()}
     encoder = Encoder(shape, readouts)
-    encoder.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()})
+    tensors = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+    wanted = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
+    refuse_other_weights(
+        folder,
+        missing=wanted.keys() - tensors.keys(),
+        unexpected=tensors.keys() - wanted.keys(),
+        mismatched={
+            name: f"{tuple(tensors[name].shape)} in the file, {tuple(shape)} by elastic.json"
+            for name, shape in wanted.items()
+            if name in tensors and tensors[name].shape != shape
+        },
+        remedy="get the checkpoint again",
+    )
+    encoder.load_state_dict(tensors)
     full = SubNet(shape.layers)
     return Checkpoint(
         encoder.eval(),
-        AutoTokenizer.from_pretrained(folder),
-        AutoConfig.from_pretrained(folder),
+        read_tokenizer(folder, shape.vocabulary),
+        read_config(folder),
         tuple(manifest["widths"]),
         Ladder.from_json(manifest["ladder"], full) if manifest["ladder"] else None,
         manifest["provenance"],
         manifest["max_length"],
         tuple(manifest.get("prefixes", ("", ""))),
+        manifest.get("prompt", ""),
     )
 
 
-def _load_hugging_face(source: str) -> Checkpoint:
-    from transformers import AutoTokenizer
-
+def _load_hugging_face(folder: Path, source: str) -> Checkpoint:
     from elasticranker.model.huggingface import from_hugging_face
 
-    encoder, config = from_hugging_face(source)
-    if encoder.exits[str(encoder.shape.layers)].kind != "cls":
-        raise ValueError(
-            f"{source!r} is an encoder without a ranking head: name a cross-encoder "
-            "(an architecture ...ForSequenceClassification), or train it with `elasticranker train`"
-        )
-    return Checkpoint(encoder, AutoTokenizer.from_pretrained(source), config, provenance={"source": source})
+    encoder, config = from_hugging_face(folder)
+    tokenizer = read_tokenizer(folder, encoder.shape.vocabulary)
+    saved = read_settings(folder, tokenizer)
+    provenance = {"source": source}
+    return Checkpoint(
+        encoder, tokenizer, config, provenance=provenance, max_length=saved.max_length, prompt=saved.prompt
+    )
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:

@@ -250,16 +250,23 @@ class Embeddings(nn.Module):
 
         Positions restart after the `first` tokens, where a text of its own begins.
         """
-        start = self.shape.position_offset
-        position = self.position[start : start + max(first, ids.shape[1] - first)]
-        if first:
-            position = torch.cat([position[:first], position[: ids.shape[1] - first]])
-        hidden = F.embedding(ids, self.token) + position
-        hidden = hidden + F.embedding(types, self.segment)
+        hidden = F.embedding(ids, self.token) + self.positions(ids, first) + F.embedding(types, self.segment)
         hidden = F.layer_norm(hidden, (self.shape.embedding,), self.norm, self.norm_bias, self.shape.epsilon).to(dtype)
         if self.shape.embedding != self.shape.hidden:
             hidden = F.linear(hidden, self.projection.to(dtype), self.projection_bias.to(dtype))
         return hidden
+
+    def positions(self, ids: Tensor, first: int = 0) -> Tensor:
+        """Position embeddings `[T, E]` or `[B, T, E]` of token ids `[B, T]`; they restart after the `first` ones."""
+        if first:
+            return torch.cat([self.positions(ids[:, :first]), self.positions(ids[:, first:])], dim=-2)
+        start = self.shape.position_offset
+        if not start:
+            rows = self.position[: ids.shape[1]]
+            beyond = ids.shape[1] - rows.shape[0]  # padding of a bucket that ends behind the last position
+            return F.pad(rows, (0, 0, 0, beyond)) if beyond else rows
+        counted = ids != start - 1  # RoBERTa passes padding ids over, also where a text spells one out
+        return F.embedding(counted.cumsum(1) * counted + (start - 1), self.position)
 
 
 def blank_after(lengths: Tensor, tokens: int) -> Tensor:

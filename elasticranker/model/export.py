@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from elasticranker.files import writable_folder
-from elasticranker.model.checkpoint import MANIFEST, Checkpoint
+from elasticranker.model.checkpoint import Checkpoint
 from elasticranker.model.encoder import LayerWeights, blank_after, padding_mask
+from elasticranker.model.hub import MANIFEST
 from elasticranker.model.huggingface import classifier_config, quiet, to_hugging_face
 from elasticranker.model.pairs import PairEncoder, Template
 from elasticranker.model.readout import Segments, segments
@@ -45,8 +46,8 @@ def export_hugging_face(checkpoint: Checkpoint, folder: str | Path, *, depth: in
         The folder.
 
     Raises:
-        ValueError: there is no such exit, a Hugging Face head cannot express its readout, or `folder` holds an elastic
-            checkpoint.
+        ValueError: there is no such exit, a Hugging Face head cannot express its readout, the checkpoint has a prompt,
+            or `folder` holds an elastic checkpoint.
 
     Example:
         >>> export_hugging_face(load("my-checkpoint"), "plain", depth=6)  # doctest: +SKIP
@@ -78,7 +79,7 @@ def export_onnx(checkpoint: Checkpoint, folder: str | Path, *, depth: int, width
 
     Raises:
         ImportError: the packages of the extra `onnx` aren't installed.
-        ValueError: there is no such sub-network, or `folder` holds an elastic checkpoint.
+        ValueError: there is no such sub-network, the checkpoint has a prompt, or `folder` holds an elastic checkpoint.
 
     Example:
         >>> export_onnx(load("default"), "small", depth=3, width=0.5)  # doctest: +SKIP
@@ -162,7 +163,12 @@ class SubNetScorer(nn.Module):
 
 
 def _check(checkpoint: Checkpoint, subnet: SubNet, folder: str | Path) -> None:
-    """Refuse sub-networks that aren't there, and folders that an export would damage."""
+    """Refuse sub-networks that aren't there, prompts that would be lost, and folders that an export would damage."""
+    if checkpoint.prompt:
+        raise ValueError(
+            f"the checkpoint puts the prompt {checkpoint.prompt!r} before queries, which a plain model can't: put it "
+            "there yourself, and clear `checkpoint.prompt` to export"
+        )
     if subnet.depth not in checkpoint.encoder.depths:
         depths = ", ".join(map(str, checkpoint.encoder.depths))
         raise ValueError(f"depth={subnet.depth}: the checkpoint has exits after layers {depths}")

@@ -7,17 +7,22 @@ three; what differs is the embedding projection (ELECTRA), the position offset (
 from __future__ import annotations
 
 import copy
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from elasticranker.model.encoder import Encoder, Shape
+from elasticranker.model.hub import resolve
 from elasticranker.model.products import ACTIVATIONS
 from elasticranker.model.readout import ClsReadout, InteractionReadout, SplitReadout
+from elasticranker.model.weights import refuse_other_weights, tensor_names
 
 FAMILIES = {
     "bert": "bert",
@@ -54,14 +59,55 @@ _HEADS = {  # family: (dense layer, its activation, last layer)
 }
 
 
-def family_of(config: Any) -> str:
-    """The family of a Hugging Face configuration; ValueError names the supported ones."""
-    family = FAMILIES.get(config.model_type)
-    if family is None:
+# What a file may have too much must not be part of what we read; buffers of old versions of transformers apart.
+_READ = re.compile(r"(^|\.)(embeddings|embeddings_project|encoder|classifier)\.(?!(position_ids|token_type_ids)$)")
+
+
+def read_config(source: str | Path) -> Any:
+    """The Hugging Face configuration of a checkpoint of a supported type. A checkpoint's own code is never run.
+
+    Args:
+        source: a folder or an id on the hub.
+
+    Raises:
+        ValueError: there is none, or it asks for something that isn't supported.
+    """
+    from transformers import AutoConfig
+
+    folder = Path(resolve(source))
+    try:
+        written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
         raise ValueError(
-            f"model type {config.model_type!r} is not supported: use a checkpoint of type {', '.join(FAMILIES)}"
+            f"{source} has no config.json: it is neither an elastic checkpoint nor a Hugging Face model"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"config.json in {source} is not valid JSON ({error}): get the checkpoint again") from error
+    if written.get("model_type") not in FAMILIES:  # before transformers asks whether to run the code in `auto_map`
+        raise ValueError(
+            f"model type {written.get('model_type')!r} is not supported: use a checkpoint of type {', '.join(FAMILIES)}"
+            + ("; code that comes with a checkpoint is never run" if "auto_map" in written else "")
         )
-    return family
+    if (folder / "adapter_config.json").exists():
+        raise ValueError(f"{source} has an adapter (adapter_config.json) beside its model: merge it into the weights")
+    if "quantization_config" in written:
+        raise ValueError(f"the weights in {source} are quantised (quantization_config): use a checkpoint in full")
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
+def family_of(config: Any) -> str:
+    """The family of a supported Hugging Face configuration (see `read_config`)."""
+    return FAMILIES[config.model_type]
+
+
+def has_head(source: str | Path) -> bool:
+    """Is it a cross-encoder: has it a ranking head, or says that it should?"""
+    config = read_config(source)
+    return _classifies(config) or f"{_HEADS[family_of(config)][2]}.weight" in tensor_names(resolve(source))
+
+
+def _classifies(config: Any) -> bool:
+    return any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
 
 
 def shape_of(config: Any) -> Shape:
@@ -71,6 +117,8 @@ def shape_of(config: Any) -> Shape:
         raise ValueError(f"hidden_act {config.hidden_act!r} is not supported: one of {', '.join(ACTIVATIONS)}")
     if getattr(config, "position_embedding_type", "absolute") != "absolute":
         raise ValueError(f"position_embedding_type {config.position_embedding_type!r}: only 'absolute' is supported")
+    if getattr(config, "is_decoder", False):
+        raise ValueError("is_decoder=True: a decoder's tokens don't see those after them, use an encoder's checkpoint")
     return Shape(
         vocabulary=config.vocab_size,
         positions=config.max_position_embeddings,
@@ -87,31 +135,29 @@ def shape_of(config: Any) -> Shape:
     )
 
 
-def from_hugging_face(source: str, *, keep_head: bool = True, split: bool = False) -> tuple[Encoder, Any]:
-    """Encoder with the weights of a Hugging Face checkpoint.
-
-    A cross-encoder (an architecture `...ForSequenceClassification` with one or two labels) keeps its head as the
-    readout after its last layer and gets the training-free similarity of embedding-layer states as depth 0. A bare
-    encoder, or `keep_head=False`, gets untrained interaction readouts after every layer: a start for training.
+def from_hugging_face(source: str | Path, *, keep_head: bool = True, split: bool = False) -> tuple[Encoder, Any]:
+    """Encoder with the weights of a Hugging Face checkpoint: every tensor is the checkpoint's.
 
     Args:
         source: a local folder or an id on the Hugging Face hub.
-        keep_head: keep the cross-encoder's head where there is one.
+        keep_head: take a cross-encoder, whose head becomes the readout after its last layer; depth 0 gets the
+            training-free similarity of embedding-layer states. Without it, take any encoder, leave a head aside, and
+            put untrained readouts after every layer: a start for training.
         split: lay pairs out text by text, with attention between them hardly open (see `elasticranker.model.encoder`):
             a start for training that ranks as the backbone does as a bi-encoder.
 
     Returns:
         The encoder (float32, evaluation mode) and the Hugging Face configuration.
-    """
-    from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
-    config = AutoConfig.from_pretrained(source)
+    Raises:
+        ValueError: the model isn't supported, or the weights aren't whole; what is missing is named.
+    """
+    config = read_config(source)
     shape = shape_of(config)
-    classifies = any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
-    kind = AutoModelForSequenceClassification if keep_head and classifies else AutoModel
-    with quiet():
-        model = kind.from_pretrained(source, dtype=torch.float32)
-    if keep_head and classifies:
+    if keep_head and not _classifies(config):
+        config.num_labels = 1  # as sentence-transformers takes it
+    model = _load(source, config, keep_head=keep_head)
+    if keep_head:
         readouts = {0: InteractionReadout(shape.hidden), shape.layers: _head(model, family_of(config), shape)}
     else:
         kind_of_readout = split_readout if split else interaction_readout
@@ -134,6 +180,45 @@ def split_readout(shape: Shape, depth: int) -> SplitReadout:
     readout = SplitReadout(shape.hidden, projected=depth < shape.layers)
     readout.start(depth / shape.layers)
     return readout
+
+
+def _load(source: str | Path, config: Any, *, keep_head: bool) -> Any:
+    """The Hugging Face model, whose tensors all come from the checkpoint; a bare encoder's pooler isn't read."""
+    from safetensors import SafetensorError
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    kind = AutoModelForSequenceClassification if keep_head else AutoModel
+    try:
+        with quiet():
+            model, found = kind.from_pretrained(
+                resolve(source),
+                config=config,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below
+            )
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{source} has no weights that can be read: {error}") from error
+    missing = {name for name in found["missing_keys"] if keep_head or not name.startswith("pooler.")}
+    unexpected = {name for name in found["unexpected_keys"] if _READ.search(name)}
+    last = f"{_HEADS[family_of(config)][2]}.weight"
+    if keep_head and last in missing and all(re.search(r"(^classifier|(^|\.)pooler)\.", name) for name in missing):
+        raise ValueError(
+            f"{source} is an encoder without a ranking head (it lacks {', '.join(sorted(missing))}): name a "
+            "cross-encoder, or train it with `elasticranker train`"
+        )
+    refuse_other_weights(
+        source,
+        missing=missing,
+        unexpected={name for name in unexpected if keep_head or not name.startswith("classifier.")},
+        mismatched={
+            name: f"{tuple(there)} in the file, {tuple(here)} by config.json"
+            for name, there, here in found["mismatched_keys"]
+        },
+        remedy="get the checkpoint again, or save it with save_pretrained of the model that config.json names",
+    )
+    return model
 
 
 def to_hugging_face(encoder: Encoder, config: Any, depth: int) -> Any:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from elasticranker.model.speed import SpeedProfile
     from elasticranker.planning.ladder import Ladder
 
-LONGEST = 512  # tokens of a pair, where the backbone allows it
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -30,6 +28,7 @@ class Settings:
     max_query_length: int
     device: str | None
     dtype: str
+    revision: str | None = None
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -90,7 +89,7 @@ class Loaded:
     def checkpoint(self) -> Checkpoint:
         """The checkpoint, from disk or the hub."""
         with self._lock:
-            return self.__dict__.get("checkpoint") or load(self.settings.model)
+            return self.__dict__.get("checkpoint") or load(self.settings.model, self.settings.revision)
 
     @cached_property
     def ladder(self) -> Ladder:
@@ -111,10 +110,12 @@ class Loaded:
         longest = shape.positions - shape.position_offset
         if settings.max_length is not None and settings.max_length > longest:
             raise ValueError(f"max_length={settings.max_length}: the model has positions for {longest} tokens")
-        pairs = self.checkpoint.pairs(
-            max_length=settings.max_length or self.checkpoint.max_length or min(LONGEST, longest),
-            max_query_length=settings.max_query_length,
-        )
+        max_length, max_query_length = settings.max_length, settings.max_query_length
+        if max_length is None:  # a limit of the checkpoint's own, which nobody set beside `max_query_length`
+            max_length = self.checkpoint.longest
+            around = self.checkpoint.pairs(max_length=max_length, max_query_length=1).extra
+            max_query_length = min(max_query_length, max_length - around)
+        pairs = self.checkpoint.pairs(max_length=max_length, max_query_length=max_query_length)
         return Engine(
             self.checkpoint.encoder.to(device),
             pairs,

@@ -3,8 +3,8 @@
 `PairEncoder` lays pairs out jointly, as cross-encoders read them: `[CLS] query [SEP] document [SEP]`. Its subclass in
 `split.py` lays them out text by text.
 
-Only documents are cut to fit `max_length` (and queries to `max_query_length`), and every cut is counted by whoever
-asks.
+Queries are cut to `max_query_length`, then the longer of the two texts to fit `max_length` (with usual limits the
+document alone), at the end that the tokenizer names; every cut is counted by whoever asks.
 """
 
 from __future__ import annotations
@@ -81,16 +81,16 @@ class PairEncoder:
     Args:
         tokenizer: a Hugging Face tokenizer.
         max_length: most tokens of a pair, special ones included.
-        max_query_length: most tokens of a query.
-        padding_id: id that fills the padding.
+        max_query_length: most tokens of a query, its prompt not counted.
+        prompt: what the checkpoint wants put before every query.
     """
 
-    def __init__(self, tokenizer: Any, *, max_length: int, max_query_length: int) -> None:
+    def __init__(self, tokenizer: Any, *, max_length: int, max_query_length: int, prompt: str = "") -> None:
         self.template = _template(tokenizer)
         self.extra = self.template.extra  # tokens beside those of the two texts
-        self._set(tokenizer, max_length, max_query_length)
+        self._set(tokenizer, max_length, max_query_length, prompt)
 
-    def _set(self, tokenizer: Any, max_length: int, max_query_length: int) -> None:
+    def _set(self, tokenizer: Any, max_length: int, max_query_length: int, prompt: str = "") -> None:
         if max_query_length < 1 or max_length < max_query_length + self.extra:
             raise ValueError(
                 f"max_length={max_length} leaves no room for a query of max_query_length={max_query_length} tokens and "
@@ -99,6 +99,13 @@ class PairEncoder:
         self.tokenizer = tokenizer
         self.max_length, self.max_query_length = max_length, max_query_length
         self.padding_id = tokenizer.pad_token_id or 0
+        self.prompt = prompt
+        self.longest_query = max_query_length + (len(self.tokens([prompt])[0]) if prompt else 0)
+        self.keeps_end = tokenizer.truncation_side == "left"
+
+    def queries(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of queries, with the prompt before each, uncut."""
+        return self.tokens([self.prompt + text for text in texts])
 
     def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Token ids (int32) of each text, without special tokens, uncut."""
@@ -115,9 +122,17 @@ class PairEncoder:
         return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
 
     def pair(self, query: np.ndarray, document: np.ndarray) -> Pair:
-        """A pair cut to fit: the query to `max_query_length`, the document to what is left of `max_length`."""
-        query = query[: self.max_query_length]
-        return Pair(query, document[: self.max_length - self.extra - len(query)])
+        """A pair cut to fit: the query to `max_query_length`, then the longer text as the tokenizer would."""
+        query = self._cut(query, self.longest_query)
+        room = self.max_length - self.extra
+        if len(query) <= len(document):
+            query = self._cut(query, max(room // 2, room - len(document)))
+            return Pair(query, self._cut(document, room - len(query)))
+        document = self._cut(document, max(room // 2, room - len(query)))
+        return Pair(self._cut(query, room - len(document)), document)
+
+    def _cut(self, tokens: np.ndarray, most: int) -> np.ndarray:
+        return tokens[max(0, len(tokens) - most) :] if self.keeps_end else tokens[:most]
 
     def length(self, pair: Pair) -> int:
         """Tokens of a pair, special ones included."""

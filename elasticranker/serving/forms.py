@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -64,6 +64,9 @@ class RerankRequest(_Request):
     texts: list[Text] = Field(min_length=1, examples=[["shutil.copytree copies a whole folder", "rivers flow"]])
     truncate: bool | None = Field(
         None, description="Cut texts that are too long (default). `false`: answer 413 if there is one."
+    )
+    truncation_direction: Literal["Right", "right"] | None = Field(
+        None, description="Texts that are too long are cut at their end; cut them yourself to keep another part."
     )
     raw_scores: bool | None = Field(None, description="Scores as the model gives them, instead of their sigmoid.")
     return_text: bool | None = Field(None, description="Send the texts back.")

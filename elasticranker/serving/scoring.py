@@ -116,7 +116,7 @@ class RankerScorer:
         """Tokenise a request, every distinct text once, and price it."""
         encoder = self.engine.pairs
         distinct = list(dict.fromkeys(texts))
-        question, *documents = encoder.tokens([query, *distinct])
+        question, documents = encoder.queries([query])[0], encoder.tokens(distinct)
         pairs = {text: encoder.pair(question, document) for text, document in zip(distinct, documents, strict=True)}
         whole = {text: len(question) + len(document) for text, document in zip(distinct, documents, strict=True)}
         chosen = [pairs[text] for text in texts]

@@ -139,6 +139,8 @@ def _mean_latency(url: str, work: Workload) -> float:
 def _model_arguments(ranker: ElasticRanker, threads: int | None) -> list[str]:
     """The server's model, set up as the ranker is; and room for all connections of an overloaded run."""
     arguments = ["--model", ranker.model, "--dtype", ranker.dtype, "--batch-size", str(ranker.batch_size)]
+    if ranker.revision is not None:
+        arguments += ["--revision", ranker.revision]
     if ranker.max_length is not None:
         arguments += ["--max-length", str(ranker.max_length)]
     if ranker.device is not None:

@@ -67,7 +67,7 @@ def test_it_says_what_the_checkpoint_holds(known: Checkpoint) -> None:
     assert "- backbone: 3 layers, 32 wide, 4 heads, 48 neurons" in card
     assert "- exits: after layers 0, 1, 2, 3 (interaction)" in card
     assert "- widths: 1, 0.75, 0.5, 0.25" in card
-    assert "- longest pair: 72 tokens" in card
+    assert "- longest pair: 64 tokens" in card
 
 
 def test_the_ladder_is_a_table(known: Checkpoint) -> None:

@@ -24,10 +24,10 @@ TEXTS = [
 FRAME = pd.DataFrame({"qid": "1", "query": QUERY, "docno": [f"d{i}" for i in range(len(TEXTS))], "text": TEXTS})
 
 
-def vanilla_logits(folder: str) -> np.ndarray:
+def vanilla_logits(folder: str, texts: list[str] = TEXTS) -> np.ndarray:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    tokens = AutoTokenizer.from_pretrained(folder)([QUERY] * len(TEXTS), TEXTS, padding=True, return_tensors="pt")
+    tokens = AutoTokenizer.from_pretrained(folder)([QUERY] * len(texts), texts, padding=True, return_tensors="pt")
     with torch.no_grad():
         return AutoModelForSequenceClassification.from_pretrained(folder)(**tokens).logits.numpy()
 
@@ -48,6 +48,16 @@ def test_full_budget_ranks_as_sentence_transformers_does(tmp_path: Path, family:
     folder = save_backbone(tmp_path, family)
     expected = [f"d{row['corpus_id']}" for row in CrossEncoder(folder, device="cpu").rank(QUERY, TEXTS)]
     assert ElasticRanker(folder, dtype="float32")(FRAME)["docno"].tolist() == expected
+
+
+@pytest.mark.parametrize(("family", "longest"), [("bert", 69), ("roberta", 67)])
+def test_positions_may_end_inside_a_bucket(tmp_path: Path, family: str, longest: int) -> None:
+    folder = save_backbone(tmp_path, family, positions=69)
+    texts = ["river " * (longest - 10 + (family == "bert"))]  # query and special tokens take the other positions
+    ranker = ElasticRanker(folder, dtype="float32", max_length=longest, max_query_length=32)
+    result = ranker(FRAME[:1].assign(text=texts))
+    assert ranker.truncated == 0
+    np.testing.assert_allclose(result["score"], vanilla_logits(folder, texts)[:, 0], atol=1e-4)
 
 
 def test_an_encoder_without_a_head_is_refused(tmp_path: Path) -> None:

@@ -65,9 +65,15 @@ def test_a_plan_of_many_sub_networks_costs_what_torch_counts(tmp_path: Path, fam
     assert_counted(engine_of(elastic(tmp_path, family)), plan, share)
 
 
-def assert_counted(engine: Engine, plan: Plan, share: float) -> None:
+def test_a_query_that_is_cut_beside_long_texts_alone_costs_what_torch_counts(tmp_path: Path) -> None:
+    engine = engine_of(elastic(tmp_path))
+    engine.pairs = PairEncoder(engine.pairs.tokenizer, max_length=40, max_query_length=36)
+    assert_counted(engine, Plan((Stage(SubNet(1), 0.4), Stage(SubNet(3), 0.6))), 1.0, "who is at the bank " * 7)
+
+
+def assert_counted(engine: Engine, plan: Plan, share: float, asked: str = "who is at the bank") -> None:
     tokens = engine.pairs.tokens(TEXTS)
-    query = engine.pairs.tokens(["who is at the bank"])[0]
+    query = engine.pairs.tokens([asked])[0]
     pairs = [engine.pairs.pair(query, text) for text in tokens]
     budget = int(share * engine.full_cost(pairs))
     with FlopCounterMode(display=False) as counter:

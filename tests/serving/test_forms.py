@@ -24,6 +24,7 @@ def test_the_form_of_text_embeddings_inference() -> None:
         assert answer.headers["X-Elastic-Budget"] == "100%"
         assert answer.headers["X-Elastic-Spend"] == "70"
         assert rerank(http, return_text=True).json()[0]["text"] == TEXTS[1]
+        assert rerank(http, truncation_direction="Right").status_code == 200
 
 
 def test_scores_are_sigmoids_unless_raw_ones_are_asked_for() -> None:
@@ -71,6 +72,7 @@ def test_the_form_of_cohere_and_jina(route: str) -> None:
         ({"scores": [1.0]}, "scores: 1 of them for 3 texts; give one a text"),
         ({"scores": ["1", 2, 3]}, "body.scores.0: Input should be a valid number"),
         ({"raw_scores": "yes"}, "body.raw_scores: Input should be a valid boolean"),
+        ({"truncation_direction": "Left"}, "body.truncation_direction: Input should be 'Right' or 'right'"),
     ],
 )
 def test_what_is_wrong_is_named(changes: dict[str, Any], message: str) -> None:

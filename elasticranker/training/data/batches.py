@@ -107,7 +107,7 @@ class Sampler:
         if self.groups_per_step % self.processes:
             raise ValueError(f"groups_per_step={self.groups_per_step} must be a multiple of {self.processes} processes")
         self.documents = self.encoder.tokens(groups.documents)
-        self.queries = self.encoder.tokens(groups.queries)
+        self.queries = self.encoder.queries(groups.queries)
         self.rows = [
             np.flatnonzero((groups.source == index) & ~groups.held_out) for index in range(len(groups.sources))
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,46 +15,61 @@ from tqdm.auto import tqdm
 from elasticranker.model.checkpoint import fingerprint
 from elasticranker.model.encoder import blank_after, padding_mask
 from elasticranker.model.huggingface import from_hugging_face
+from elasticranker.model.saved import SavedSettings, read_settings, read_tokenizer
 from elasticranker.training.data.array_cache import ArrayCache
 from elasticranker.training.data.sources import Source, TrainingQuery
 from elasticranker.training.origin import place_name
 
 BLOCK = 8192  # texts embedded between two writes to the cache
+LONGEST = 160  # tokens kept of a text
 
 
 class BiEncoderTeacher:
-    """Cosine of mean-pooled states, as E5 and most sentence encoders are used.
+    """Cosine of pooled states (their mean, or that of `[CLS]`), as sentence encoders are used.
 
     Choose it over a cross-encoder teacher where there are many candidates a query: texts are embedded once.
 
     Args:
         source: Hugging Face id or folder of an encoder (BERT, ELECTRA, RoBERTa families).
-        query_prefix: put before queries (`"query: "` for E5).
-        document_prefix: put before documents (`"passage: "` for E5).
-        max_length: tokens kept of a text.
+        query_prefix: put before queries; by default the saved prompt, `"query: "` for an E5, or nothing.
+        document_prefix: put before documents; likewise, `"passage: "` for an E5.
+        max_length: tokens kept of a text; by default 160, or the encoder's own limit where that is less.
         device: where to run.
         dtype: of weights and activations; pooling is float32.
+
+    Raises:
+        ValueError: the model isn't supported, or makes its vectors in another way.
     """
 
     def __init__(
         self,
         source: str,
         *,
-        query_prefix: str = "query: ",
-        document_prefix: str = "passage: ",
-        max_length: int = 160,
+        query_prefix: str | None = None,
+        document_prefix: str | None = None,
+        max_length: int | None = None,
         device: str = "cpu",
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        from transformers import AutoTokenizer
-
         self.name = place_name(source)
-        self.identity = f"{fingerprint(source)} {query_prefix!r} {document_prefix!r} {max_length} {dtype}"
-        self.query_prefix, self.document_prefix, self.max_length = query_prefix, document_prefix, max_length
         self.device, self.dtype = torch.device(device), dtype
-        self.tokenizer = AutoTokenizer.from_pretrained(source)
         encoder, _ = from_hugging_face(source, keep_head=False)
         self.encoder = encoder.to(self.device)
+        self.tokenizer = read_tokenizer(source, encoder.shape.vocabulary)
+        saved = read_settings(source, self.tokenizer, kind="SentenceTransformer")
+        if saved.pooling not in ("mean", "cls"):
+            raise ValueError(f"{source} pools by {saved.pooling}: a teacher's vectors are a mean, or those of [CLS]")
+        self.pooling = saved.pooling
+        of_query, of_document = _prefixes(source, saved)
+        self.query_prefix = of_query if query_prefix is None else query_prefix
+        self.document_prefix = of_document if document_prefix is None else document_prefix
+        longest = encoder.shape.positions - encoder.shape.position_offset
+        if max_length is not None and max_length > longest:
+            raise ValueError(f"max_length={max_length}: the teacher has positions for {longest} tokens")
+        self.max_length = max_length or min(LONGEST, saved.max_length or LONGEST, longest)
+        how = f"{self.query_prefix!r} {self.document_prefix!r} {self.max_length} {dtype}"
+        how += " cls" * (self.pooling == "cls")
+        self.identity = f"{fingerprint(source)} {how}"
 
     def read(self, source: Source, queries: Sequence[TrainingQuery], cache: ArrayCache) -> ReadVectors:
         """Embed a source's documents and some queries; see `elasticranker.training.teachers.teacher.Teacher`."""
@@ -93,14 +109,25 @@ class BiEncoderTeacher:
 
     def _pool(self, rows: list[list[int]], longest: int, weights: list) -> Tensor:
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
-        ids = torch.zeros(len(rows), longest, dtype=torch.long)
+        ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id or 0)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = torch.tensor(row)
         ids = ids.to(self.device)
         blank = blank_after(lengths, longest)
         hidden = self.encoder.embeddings(ids, torch.zeros_like(ids), self.dtype)
         hidden = self.encoder.run_layers(hidden, weights, padding_mask(blank, self.dtype))
+        if self.pooling == "cls":
+            return F.normalize(hidden[:, 0].float(), dim=-1).half()
         return F.normalize((hidden.float() * ~blank[..., None]).sum(1), dim=-1).half()
+
+
+def _prefixes(source: str, saved: SavedSettings) -> tuple[str, str]:
+    """What an encoder wants before queries and documents: as it was saved, or what E5 wants."""
+    prompts = saved.prompts or {}
+    e5 = "e5" in Path(source).resolve().name.lower() and not any(prompts.values())
+    documents = [prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name)]
+    own = prompts.get("query") or saved.prompt, documents[0] if documents else saved.prompt
+    return ("query: ", "passage: ") if e5 else own
 
 
 class ReadVectors:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from elasticranker.model.checkpoint import fingerprint, resolve
+from elasticranker.model.checkpoint import fingerprint
 from elasticranker.model.loaded import Loaded, Settings
 from elasticranker.training.data.array_cache import ArrayCache
 from elasticranker.training.data.sources import Source, TrainingQuery
@@ -21,7 +21,7 @@ class CrossEncoderTeacher:
 
     Args:
         source: Hugging Face id or folder.
-        max_length: most tokens of a pair; by default what the model can take, up to 512.
+        max_length: most tokens of a pair; by default the model's own limit.
         max_query_length: most tokens of a query.
         device: where to run; by default a GPU where there is one.
         dtype: `auto`, `float32` or `bfloat16`.
@@ -38,10 +38,10 @@ class CrossEncoderTeacher:
         dtype: str = "auto",
         batch_size: int = 16384,
     ) -> None:
-        place = resolve(source)
-        self.name = place_name(place)
-        self.identity = f"{fingerprint(place)} {max_length} {max_query_length} {dtype}"
-        self.loaded = Loaded(Settings(place, batch_size, max_length, max_query_length, device, dtype))
+        self.name = place_name(source)
+        self.loaded = Loaded(Settings(source, batch_size, max_length, max_query_length, device, dtype))
+        limits = self.loaded.engine.pairs  # a model that can't be loaded is refused before long work
+        self.identity = f"{fingerprint(source)} {limits.max_length} {limits.max_query_length} {dtype}"
 
     def read(self, source: Source, queries: Sequence[TrainingQuery], cache: ArrayCache) -> ReadPairs:
         """Nothing yet: pairs are scored when they are asked for. See `Teacher`."""
@@ -82,7 +82,7 @@ class ReadPairs:
         used = sorted({number for own in numbers for number in own})
         tokens = engine.pairs.tokens([self.source.documents[number] for number in used])
         documents = dict(zip(used, tokens, strict=True))
-        queries = engine.pairs.tokens([query.text for query in asked])
+        queries = engine.pairs.queries([query.text for query in asked])
         pairs = [
             engine.pairs.pair(query, documents[number])
             for query, own in zip(queries, numbers, strict=True)

@@ -58,44 +58,38 @@ def open_teacher(
     Args:
         name: a file of scores (or a folder of them, one a source), or a model's folder or Hugging Face id: a
             cross-encoder (`...ForSequenceClassification`), an elastic checkpoint, or else a bi-encoder.
-        query_prefix: what a bi-encoder wants before queries; by default what E5 wants, if "e5" is in its name.
+        query_prefix: what a bi-encoder wants before queries; by default the prompt that it was saved with, or what E5
+            wants, if "e5" is in its name.
         document_prefix: likewise, before documents.
-        max_length: tokens kept of a bi-encoder's text (160), or of a cross-encoder's pair (what it can take, to 512).
+        max_length: tokens kept of a bi-encoder's text (160, or its own limit where that is less), or of a
+            cross-encoder's pair (its own limit).
         device: where a model runs; by default a GPU where there is one.
         dtype: `auto`, `float32` or `bfloat16`.
 
     Raises:
         ValueError: no such path, or not a model that can teach.
     """
-    from elasticranker.model.checkpoint import is_elastic, resolve
+    from elasticranker.model.checkpoint import is_elastic
+    from elasticranker.model.huggingface import has_head
 
     path = Path(name)
     if path.is_file() or (path.is_dir() and not (path / "config.json").exists()):
         from elasticranker.training.teachers.scores import ScoreTeacher
 
         return ScoreTeacher(path)
-    place = resolve(name)
-    if is_elastic(place) or _classifies(place):
+    if is_elastic(name) or has_head(name):
         from elasticranker.training.teachers.cross_encoder import CrossEncoderTeacher
 
-        return CrossEncoderTeacher(place, max_length=max_length, device=device, dtype=dtype)
+        return CrossEncoderTeacher(name, max_length=max_length, device=device, dtype=dtype)
     from elasticranker.model.loaded import choose_device, choose_dtype
     from elasticranker.training.teachers.bi_encoder import BiEncoderTeacher
 
     chosen = choose_device(device)
-    e5 = "e5" in path.resolve().name.lower()
     return BiEncoderTeacher(
-        place,
-        query_prefix=query_prefix if query_prefix is not None else "query: " * e5,
-        document_prefix=document_prefix if document_prefix is not None else "passage: " * e5,
-        max_length=max_length or 160,
+        name,
+        query_prefix=query_prefix,
+        document_prefix=document_prefix,
+        max_length=max_length,
         device=str(chosen),
         dtype=choose_dtype(dtype, chosen),
     )
-
-
-def _classifies(place: str) -> bool:
-    from transformers import AutoConfig
-
-    architectures = AutoConfig.from_pretrained(place).architectures or []
-    return any(name.endswith("ForSequenceClassification") for name in architectures)

@@ -13,6 +13,7 @@ from elasticranker.files import write_json
 from elasticranker.model.checkpoint import fingerprint
 from elasticranker.model.encoder import Encoder, blank_after, padding_mask
 from elasticranker.model.huggingface import from_hugging_face
+from elasticranker.model.saved import read_tokenizer
 from elasticranker.training.data.texts import TextBatch, TextSampler, TextStep, digest, read_texts
 from elasticranker.training.origin import place_name
 from elasticranker.training.settings import TrainingSettings
@@ -147,8 +148,6 @@ class AlignmentTrainer(Loop):
         batch_texts: int | None = None,
         **options: Any,
     ) -> None:
-        from transformers import AutoTokenizer
-
         settings = settings or TrainingSettings()
         self.backbone, self.teacher, self.data = str(backbone), str(teacher), Path(data)
         self.sources = {
@@ -157,8 +156,8 @@ class AlignmentTrainer(Loop):
             "data": digest(data),
         }
         super().__init__(output, settings, self.sources, **options)
-        self.tokenizer = AutoTokenizer.from_pretrained(self.backbone)
-        if AutoTokenizer.from_pretrained(self.teacher).get_vocab() != self.tokenizer.get_vocab():
+        self.tokenizer = read_tokenizer(self.backbone)
+        if read_tokenizer(self.teacher).get_vocab() != self.tokenizer.get_vocab():
             raise ValueError(
                 f"teacher {teacher} and backbone {backbone} have different vocabularies: their tokens can't be compared"
             )

@@ -13,9 +13,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from elasticranker.model.card import model_card
-from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic, load, resolve
+from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic, load
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.huggingface import from_hugging_face
+from elasticranker.model.saved import read_tokenizer
 from elasticranker.training.data.batches import Sampler, StepData, each_tensor
 from elasticranker.training.data.groups import Groups, digest, read_info
 from elasticranker.training.origin import place_name
@@ -31,8 +32,9 @@ class ElasticTrainer(Loop):
     """Trains an elastic encoder from a backbone and prepared groups.
 
     Args:
-        backbone: Hugging Face id or folder of an encoder or cross-encoder (BERT, ELECTRA, RoBERTa families); or an
-            elastic checkpoint, `"default"` for the one that ships, whose training goes on with its exits and widths.
+        backbone: Hugging Face id or folder of an encoder or cross-encoder (BERT, ELECTRA, RoBERTa families), whose own
+            head is left aside: every exit gets a new readout; or an elastic checkpoint, `"default"` for the one that
+            ships, whose training goes on with its exits and widths.
         data: a prepared folder (`elasticranker prepare`).
         output: folder of the run; the elastic checkpoint comes into its `checkpoint`.
         settings: what fixes the trajectory.
@@ -60,19 +62,17 @@ class ElasticTrainer(Loop):
         batch_pairs: int | None = None,
         **options: Any,
     ) -> None:
-        from transformers import AutoTokenizer
-
         settings = settings or TrainingSettings()
-        self.backbone, self.data = resolve(backbone), Path(data)
+        self.backbone, self.data = str(backbone), Path(data)
         self.sources = {"backbone": fingerprint(self.backbone), "data": digest(data)}
         super().__init__(output, settings, self.sources, **options)
-        self.tokenizer = AutoTokenizer.from_pretrained(self.backbone)
         self.start: Checkpoint | None = load(self.backbone) if is_elastic(self.backbone) else None
         if self.start is not None:
             check_widths(settings.widths, self.start.widths)
-            encoder, self.config = self.start.encoder, self.start.config
+            encoder, self.config, self.tokenizer = self.start.encoder, self.start.config, self.start.tokenizer
         else:
             encoder, self.config = from_hugging_face(self.backbone, keep_head=False, split=settings.layout == "split")
+            self.tokenizer = read_tokenizer(self.backbone, encoder.shape.vocabulary)
         self.encoder: Encoder = choose_exits(encoder, settings.depths).to(self.device).train()
         check_length(encoder, settings.max_length)
         self.encoder.embeddings.token.requires_grad_(not settings.freeze_tokens)
@@ -84,6 +84,7 @@ class ElasticTrainer(Loop):
             settings.widths,
             max_length=self.start.max_length if self.start is not None else None,
             prefixes=self.start.prefixes if self.start is not None else settings.prefixes,
+            prompt=self.start.prompt if self.start is not None else "",
         )
         lengths = {"max_length": settings.max_length, "max_query_length": settings.max_query_length}
         groups = Groups.load(data)
@@ -148,7 +149,7 @@ class ElasticTrainer(Loop):
             told = ("training", "done", "date", "versions", "before")
             story["before"] = {name: earlier[name] for name in told if name in earlier}
         checkpoint = replace(self.checkpoint, encoder=encoder, provenance=story)
-        checkpoint.save(self.product, card=model_card(checkpoint))
+        checkpoint.save(self.product, card=model_card(checkpoint), dtype="bfloat16")  # what it will be run in
 
 
 def choose_exits(encoder: Encoder, depths: tuple[int, ...]) -> Encoder:
