@@ -1,33 +1,36 @@
-"""The HTTP server: text-embeddings-inference's `/rerank` and Cohere's and Jina's `/v1/rerank` over one worker."""
+"""The HTTP server: text-embeddings-inference's, Cohere's, Jina's and vLLM's reranking over one worker."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+import time
 import uuid
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi import Body, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from elasticranker.planning.budget import Budget
+from elasticranker.serving.docs_page import docs_page
+from elasticranker.serving.errors import answer_errors, error_answer
 from elasticranker.serving.forms import (
     CohereAnswer,
     CohereRequest,
+    EitherRequest,
     ErrorAnswer,
+    Model,
+    ModelList,
     Rank,
     RerankRequest,
     ranks,
     results,
 )
-from elasticranker.serving.guard import Guard, Limits, error_answer
+from elasticranker.serving.guard import Guard, Limits
 from elasticranker.serving.metrics import Metrics, Observed
 from elasticranker.serving.schedule import ElasticSchedule, Overloaded
 from elasticranker.serving.scoring import Prepared, Scorer
@@ -90,6 +93,8 @@ def create_app(
         version=__version__,
         description="Reranks texts for a query. What a request may cost follows the load.",
         lifespan=_lifespan,
+        docs_url=None,  # FastAPI's own pages load their scripts from a network
+        redoc_url=None,
         # For the documents alone: `Guard` checks the key, before a body is read.
         dependencies=[] if api_key is None else [Depends(HTTPBearer(auto_error=False))],
     )
@@ -99,9 +104,7 @@ def create_app(
     _add_information(app, scorer, schedule, limits, metrics)
     app.add_middleware(Guard, max_body=limits.body, api_key=api_key, closing=lambda: app.state.worker.closing)
     app.add_middleware(Observed, metrics=metrics)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(StarletteHTTPException, _refused)
-    app.add_exception_handler(Exception, _failed)
+    answer_errors(app)
     return app
 
 
@@ -147,16 +150,14 @@ def _add_reranking(app: FastAPI, scorer: Scorer, limits: Limits, metrics: Metric
             metrics.gone.inc()
         return outcome
 
-    async def rerank(http: Request, request: RerankRequest) -> Response:
-        """Rank texts for a query: text-embeddings-inference's form. Best first."""
+    async def rerank_texts(http: Request, request: RerankRequest) -> Response:
         outcome = await rank(http, request, cut=request.truncate is not False)
         if outcome is None:
             return Response(status_code=GONE)
         _, answer = outcome
         return JSONResponse(ranks(request, answer.scored), headers=_spent(answer))
 
-    async def rerank_cohere(http: Request, request: CohereRequest) -> Response:
-        """Rank documents for a query: the form of Cohere and Jina. Best first."""
+    async def rerank_documents(http: Request, request: CohereRequest, documents: bool) -> Response:
         outcome = await rank(http, request, cut=True)
         if outcome is None:
             return Response(status_code=GONE)
@@ -164,14 +165,28 @@ def _add_reranking(app: FastAPI, scorer: Scorer, limits: Limits, metrics: Metric
         body = {
             "id": str(uuid.uuid4()),
             "model": request.model or model,
-            "results": results(request, answer.scored),
+            "results": results(request, answer.scored, documents=documents),
             "usage": {"total_tokens": prepared.tokens},
-            "meta": {"api_version": {"version": "1"}, "billed_units": {"search_units": 1}},
+            "meta": {
+                "api_version": {"version": "1"},
+                "billed_units": {"search_units": 1},
+                "tokens": {"input_tokens": prepared.tokens, "output_tokens": 0},
+            },
         }
         return JSONResponse(body, headers=_spent(answer))
 
+    async def rerank(http: Request, request: Annotated[EitherRequest, Body()]) -> Response:
+        """Rank texts for a query, best first: text-embeddings-inference's form, or Cohere's as vLLM answers it."""
+        if isinstance(request, CohereRequest):
+            return await rerank_documents(http, request, documents=request.return_documents is not False)
+        return await rerank_texts(http, request)
+
+    async def rerank_cohere(http: Request, request: CohereRequest) -> Response:
+        """Rank documents for a query, best first: the form of Cohere and Jina."""
+        return await rerank_documents(http, request, documents=bool(request.return_documents))
+
     done: dict[int | str, dict[str, Any]] = {200: {"headers": _SPENT}, **_ERRORS}
-    app.post("/rerank", response_model=list[Rank], responses=done)(rerank)
+    app.post("/rerank", response_model=list[Rank] | CohereAnswer, responses=done)(rerank)
     app.post("/v1/rerank", response_model=CohereAnswer, responses=done)(rerank_cohere)
     app.post("/v2/rerank", response_model=CohereAnswer, responses=done)(rerank_cohere)
 
@@ -179,6 +194,7 @@ def _add_reranking(app: FastAPI, scorer: Scorer, limits: Limits, metrics: Metric
 def _add_information(app: FastAPI, scorer: Scorer, schedule: ElasticSchedule, limits: Limits, metrics: Metrics) -> None:
     open_errors: dict[int | str, dict[str, Any]] = {503: _ERRORS[503]}
     errors = {401: _ERRORS[401], **open_errors}
+    models = ModelList(data=[Model(id=scorer.describe()["model_id"], created=int(time.time()))])
 
     @app.get("/health", response_model=dict[str, str], responses=open_errors)
     async def health() -> Response:
@@ -206,6 +222,15 @@ def _add_information(app: FastAPI, scorer: Scorer, schedule: ElasticSchedule, li
                 "max_text_length": limits.text_length,
             },
         }
+
+    @app.get("/v1/models", responses=errors)
+    async def list_models() -> ModelList:
+        """The model, as clients of OpenAI's API ask for it."""
+        return models
+
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def docs() -> str:
+        return docs_page(app.openapi())
 
     @app.get("/metrics", response_class=PlainTextResponse, responses=errors)
     async def show_metrics() -> Response:
@@ -251,22 +276,8 @@ async def _disconnected(http: Request) -> None:
 
 
 def _spent(answer: Answer) -> dict[str, str]:
-    return {BUDGET_HEADER: f"{100 * answer.ticket.share:.4g}%", SPEND_HEADER: str(answer.scored.spend)}
+    return {BUDGET_HEADER: _percent(answer.ticket.share), SPEND_HEADER: str(answer.scored.spend)}
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
-    """What is wrong with a body: where and why, without quoting it."""
-    wrong = error.errors()[:3] if isinstance(error, RequestValidationError) else []
-    if any(one["loc"] == ("body",) and one["type"] != "value_error" for one in wrong):
-        return error_answer(422, "send a JSON object, with the header Content-Type: application/json")
-    return error_answer(422, "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong))
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    if not isinstance(error, StarletteHTTPException):
-        return error_answer(500, str(error))
-    return error_answer(error.status_code, str(error.detail), error.headers)
-
-
-async def _failed(_: Request, error: Exception) -> Response:
-    return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}")
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g}%"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
+import re
 from typing import Any
 
 import httpx
@@ -135,10 +137,38 @@ def test_info_names_model_limits_and_ladder() -> None:
     assert info["elastic"]["shares"] == [0.1, 0.5, 1.0]
 
 
+def test_models_are_listed_as_openai_does() -> None:
+    with client() as http:
+        found = http.get("/v1/models").json()
+    (model,) = found["data"]
+    assert (found["object"], model["id"], model["object"]) == ("list", "fake", "model")
+    assert model["created"] > 0
+
+
+def test_the_documents_can_be_read_without_a_network() -> None:
+    with client() as http:
+        answer = http.get("/docs")
+        document = http.get("/openapi.json").json()
+        assert http.get("/redoc").status_code == 404
+    page = answer.text
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert re.findall(r"(?:src|href|action)=\S+|url\(|@import|<script|://", page) == [
+        'href="openapi.json">openapi.json</a>.</p>'
+    ]
+    for path, methods in document["paths"].items():
+        for method, route in methods.items():
+            assert f"{method.upper()} {path}" in page
+            assert html.escape(route["description"]) in page
+    for form in ("RerankRequest", "CohereRequest"):
+        for name, field in document["components"]["schemas"][form]["properties"].items():
+            assert f"<td>{name}" in page
+            assert html.escape(field.get("description", "")) in page
+    assert "What this request may cost at most" in page
+
+
 def test_the_documents_list_every_error() -> None:
     with client() as http:
         document = http.get("/openapi.json").json()
-        assert http.get("/docs").status_code == 200
     for path in ("/rerank", "/v1/rerank"):
         responses = document["paths"][path]["post"]["responses"]
         assert set(responses) == {"200", "400", "401", "413", "422", "429", "500", "503"}

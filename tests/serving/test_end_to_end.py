@@ -8,11 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -22,47 +18,10 @@ import requests
 from elasticranker.serving.client import RerankClient
 from tests.backbones import WORDS
 from tests.planning.test_cost import elastic
+from tests.serving.process import PATIENCE, ROOT, serve
 
-ROOT = Path(__file__).parents[2]
-PATIENCE = 180.0  # seconds until a test that hangs fails
 RANDOM = Random(0)
 BODY = {"query": "how do i copy a folder", "texts": [" ".join(RANDOM.choices(WORDS, k=30)) for _ in range(400)]}
-
-
-class Served:
-    """A running server; `lines` are what it wrote to standard error."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process, self.lines = process, []
-        self.url = ""
-        for line in process.stderr or ():
-            self.lines.append(line)
-            if line.startswith("serving on "):
-                self.url = line.removeprefix("serving on ").strip()
-                break
-
-    def end(self) -> tuple[int, str]:
-        """Exit status, and all that it wrote, once it has ended."""
-        _, rest = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, "".join(self.lines) + rest
-
-
-@contextmanager
-def serve(*arguments: str, **environment: str) -> Iterator[Served]:
-    settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment}
-    command = [sys.executable, "-m", "elasticranker", "serve", "--port", "0", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stderr=subprocess.PIPE, text=True)
-    watchdog = threading.Timer(PATIENCE, process.kill)
-    watchdog.start()
-    try:
-        served = Served(process)
-        if not served.url:
-            raise RuntimeError("".join(served.lines))
-        yield served
-    finally:
-        watchdog.cancel()
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
