@@ -53,7 +53,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorAnswer, "description": "Not of the form described here."},
     429: {
         "model": ErrorAnswer,
-        "description": "Overloaded: even the cheapest budget would be late.",
+        "description": "Overloaded: even the cheapest budget, or an exact one, would be late.",
         "headers": _RETRY,
     },
     500: {"model": ErrorAnswer, "description": "The model failed at this request."},
@@ -130,10 +130,12 @@ def _add_reranking(app: FastAPI, scorer: Scorer, limits: Limits, metrics: Metric
                 raise HTTPException(
                     413, f"{prepared.cut} texts are too long for the model: shorten them, or send truncate=true"
                 )
-            ceiling, deadline = 1.0, None
+            ceiling, deadline, exact = 1.0, None, bool(request.exact)
             if request.budget is not None:
                 ceiling, deadline = _wanted(Budget(request.budget), prepared.cost, scorer, arrived)
-            answer = await worker.rank(prepared, scores=request.scores, ceiling=ceiling, deadline=deadline)
+            if exact:
+                _check_static(ceiling, worker.schedule)
+            answer = await worker.rank(prepared, scores=request.scores, ceiling=ceiling, exact=exact, deadline=deadline)
             metrics.answered(prepared, answer)
             return prepared, answer
 
@@ -216,6 +218,7 @@ def _add_information(app: FastAPI, scorer: Scorer, schedule: ElasticSchedule, li
             "elastic": {
                 "slo_seconds": schedule.slo,
                 "static": schedule.static,
+                "exact": True,  # budgets can be asked for exactly
                 "shares": list(schedule.shares),
                 "rungs": described.get("rungs", []),
                 "max_body": limits.body,
@@ -253,8 +256,18 @@ def _wanted(budget: Budget, cost: int, scorer: Scorer, arrived: float) -> tuple[
     if budget.kind == "share":
         return budget.value, None
     flops = budget.value if budget.kind == "flops" else scorer.flops_in(budget.value)
-    share = min(1.0, max(flops / cost, LEAST_SHARE))
+    share = math.nextafter(flops / cost, math.inf)  # so that just so many FLOPs come back when multiplied by the cost
+    share = min(1.0, max(share, LEAST_SHARE))
     return share, None if budget.kind == "flops" else arrived + budget.value
+
+
+def _check_static(share: float, schedule: ElasticSchedule) -> None:
+    if schedule.static is not None and share > schedule.static:
+        raise HTTPException(
+            422,
+            f"exact: this server gives every request {_percent(schedule.static)} of its full cost, and this one asks "
+            f"for {_percent(share)}: ask for less, or start the server without --static",
+        )
 
 
 async def _unless_gone(http: Request, work: Coroutine[Any, Any, T]) -> T | None:

@@ -97,6 +97,11 @@ class _Request(BaseModel):
 
     query: Text = Field(description="What the texts are ranked for.", examples=["how do I copy a folder"])
     budget: BudgetText | None = None
+    exact: Flag | None = Field(
+        None,
+        description="Spend the budget as it is asked for, or answer 429: the load never makes it less, and the same "
+        "request always gets the same ranking. An extension of this server.",
+    )
     scores: IncomingScores | None = None
 
     @field_validator("budget")
@@ -111,6 +116,8 @@ class _Request(BaseModel):
         texts = len(self.candidates)
         if self.scores is not None and len(self.scores) != texts:
             raise ValueError(f"scores: {len(self.scores)} of them for {texts} texts; give one a text")
+        if self.exact and (self.budget is None or Budget(self.budget).kind == "time"):
+            raise ValueError("exact: name the budget to keep, a share or FLOPs, such as '25%'; a time is never exact")
         return self
 
     @property

@@ -45,6 +45,51 @@ def test_a_time_is_a_deadline_from_arrival() -> None:
     assert [task.deadline for task in scorer.tasks] == [107.0, None]
 
 
+def test_an_exact_budget_is_spent_whatever_the_load_would_give() -> None:
+    with client(schedule={"slo": 1.0}) as http:  # the load alone would give 10%
+        answer = rerank(http, budget="50%", exact=True)
+        lowered = rerank(http, budget="50%", texts=["copy"])
+    assert (answer.headers["X-Elastic-Budget"], answer.headers["X-Elastic-Spend"]) == ("50%", "35")
+    assert lowered.headers["X-Elastic-Budget"] == "10%"
+
+
+def test_exact_flops_are_spent_to_the_last_one() -> None:
+    cost = 490
+    unlucky = [flops for flops in range(1, cost) if int(flops / cost * cost) != flops]
+    assert unlucky
+    with client() as http:
+        answers = [rerank(http, texts=["word " * 49], budget=f"{flops} FLOPs", exact=True) for flops in unlucky]
+    assert [int(answer.headers["X-Elastic-Spend"]) for answer in answers] == unlucky
+
+
+def test_a_busy_server_refuses_an_exact_budget_that_would_be_late() -> None:
+    scorer = FakeScorer()
+    app = create_app(scorer, make_schedule(slo=10.0, max_wait=0.0))
+    body = {"query": "copy", "texts": TEXTS, "budget": "full", "exact": True}  # takes 70 s
+
+    async def main() -> list[httpx.Response]:
+        async with app.state.worker, asgi(app) as http:
+            scorer.hold()
+            first = asyncio.create_task(http.post("/rerank", json=body))
+            await asyncio.to_thread(scorer.wait_until_ranking)
+            refused = await http.post("/rerank", json=body)
+            scorer.release()
+            return [await first, refused]
+
+    served, refused = asyncio.run(main())
+    assert served.headers["X-Elastic-Budget"] == "100%"
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "70")
+    assert "this budget, kept exactly, would be too late; try again in 70 s, ask for less" in refused.json()["error"]
+
+
+def test_a_server_of_one_budget_refuses_an_exact_larger_one() -> None:
+    with client(schedule={"static": 0.25}) as http:
+        assert rerank(http, budget="10%", exact=True).headers["X-Elastic-Budget"] == "10%"
+        answer = rerank(http, budget="50%", exact=True)
+    assert answer.status_code == 422
+    assert "this server gives every request 25% of its full cost, and this one asks for 50%" in answer.json()["error"]
+
+
 def test_incoming_scores_reach_the_model() -> None:
     scorer = FakeScorer()
     with client(scorer) as http:

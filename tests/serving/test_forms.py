@@ -183,6 +183,8 @@ def test_objects_that_cannot_be_sent_back_are_refused_in_time(depth: int) -> Non
         ({"scores": [1.0]}, "scores: 1 of them for 3 texts; give one a text"),
         ({"scores": ["1", 2, 3]}, "body.scores.0: Input should be a valid number"),
         ({"raw_scores": "yes"}, "body.raw_scores: Input should be a valid boolean"),
+        ({"exact": True}, "exact: name the budget to keep, a share or FLOPs, such as '25%'"),
+        ({"exact": True, "budget": "5 ms"}, "a time is never exact"),
     ],
 )
 def test_what_is_wrong_is_named(changes: dict[str, Any], message: str) -> None:
@@ -232,7 +234,7 @@ def test_lone_surrogates_are_replaced() -> None:
 
 def test_a_thousand_damaged_bodies_never_hurt() -> None:
     random = Random(0)
-    texts = {"query": "copy", "texts": TEXTS, "scores": [1, 2, 3], "budget": "50%"}
+    texts = {"query": "copy", "texts": TEXTS, "scores": [1, 2, 3], "budget": "50%", "exact": "true"}
     objects = {"query": "copy", "documents": OBJECTS, "rank_fields": ["title", "text"], "top_k": "2"}
     with client() as http:
         for number in range(1000):
