@@ -1,10 +1,10 @@
 """Serve reranking over HTTP, with budgets that follow the load.
 
-POST /rerank takes text-embeddings-inference's form, POST /v1/rerank Cohere's and Jina's; GET /docs describes them, and
-/health, /info and /metrics say how things stand. An idle server spends the whole model on a request; the longer its
-queue, the less each request gets, so that answers come within the objective (--slo). When even the cheapest budget
-would be much too late, a request gets 429. SIGTERM and Ctrl-C finish what was accepted. With ELASTICRANKER_API_KEY in
-the environment, requests must carry that key.
+POST /rerank takes text-embeddings-inference's form and vLLM's, POST /v1/rerank and /v2/rerank Cohere's and Jina's; GET
+/docs describes them, and /health, /info, /v1/models and /metrics say how things stand. An idle server spends the whole
+model on a request; the longer its queue, the less each request gets, so that answers come within the objective (--slo).
+When even the cheapest budget would be much too late, or the one that a request wants exactly, it gets 429. SIGTERM and
+Ctrl-C finish what was accepted. With ELASTICRANKER_API_KEY in the environment, requests must carry that key.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ EXAMPLES = """examples:
       -d '{"query": "copy a folder", "texts": ["shutil.copytree", "a river"], "budget": "25%"}'
   curl localhost:8080/v1/rerank -H 'Content-Type: application/json' \\
       -d '{"query": "copy a folder", "documents": ["shutil.copytree", "a river"], "top_n": 1}'
+  curl localhost:8080/rerank -H 'Content-Type: application/json' \\
+      -d '{"query": "copy a folder", "texts": ["shutil.copytree", "a river"], "budget": "25%", "exact": true}'
   ELASTICRANKER_API_KEY=secret elasticranker serve --host 0.0.0.0
   curl -H 'Authorization: Bearer secret' localhost:8080/metrics"""
 

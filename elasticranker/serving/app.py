@@ -1,33 +1,36 @@
-"""The HTTP server: text-embeddings-inference's `/rerank` and Cohere's and Jina's `/v1/rerank` over one worker."""
+"""The HTTP server: text-embeddings-inference's, Cohere's, Jina's and vLLM's reranking over one worker."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+import time
 import uuid
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi import Body, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from elasticranker.planning.budget import Budget
+from elasticranker.serving.docs_page import docs_page
+from elasticranker.serving.errors import answer_errors, error_answer
 from elasticranker.serving.forms import (
     CohereAnswer,
     CohereRequest,
+    EitherRequest,
     ErrorAnswer,
+    Model,
+    ModelList,
     Rank,
     RerankRequest,
     ranks,
     results,
 )
-from elasticranker.serving.guard import Guard, Limits, error_answer
+from elasticranker.serving.guard import Guard, Limits
 from elasticranker.serving.metrics import Metrics, Observed
 from elasticranker.serving.schedule import ElasticSchedule, Overloaded
 from elasticranker.serving.scoring import Prepared, Scorer
@@ -50,7 +53,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorAnswer, "description": "Not of the form described here."},
     429: {
         "model": ErrorAnswer,
-        "description": "Overloaded: even the cheapest budget would be late.",
+        "description": "Overloaded: even the cheapest budget, or an exact one, would be late.",
         "headers": _RETRY,
     },
     500: {"model": ErrorAnswer, "description": "The model failed at this request."},
@@ -90,6 +93,8 @@ def create_app(
         version=__version__,
         description="Reranks texts for a query. What a request may cost follows the load.",
         lifespan=_lifespan,
+        docs_url=None,  # FastAPI's own pages load their scripts from a network
+        redoc_url=None,
         # For the documents alone: `Guard` checks the key, before a body is read.
         dependencies=[] if api_key is None else [Depends(HTTPBearer(auto_error=False))],
     )
@@ -99,9 +104,7 @@ def create_app(
     _add_information(app, scorer, schedule, limits, metrics)
     app.add_middleware(Guard, max_body=limits.body, api_key=api_key, closing=lambda: app.state.worker.closing)
     app.add_middleware(Observed, metrics=metrics)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(StarletteHTTPException, _refused)
-    app.add_exception_handler(Exception, _failed)
+    answer_errors(app)
     return app
 
 
@@ -127,10 +130,12 @@ def _add_reranking(app: FastAPI, scorer: Scorer, limits: Limits, metrics: Metric
                 raise HTTPException(
                     413, f"{prepared.cut} texts are too long for the model: shorten them, or send truncate=true"
                 )
-            ceiling, deadline = 1.0, None
+            ceiling, deadline, exact = 1.0, None, bool(request.exact)
             if request.budget is not None:
                 ceiling, deadline = _wanted(Budget(request.budget), prepared.cost, scorer, arrived)
-            answer = await worker.rank(prepared, scores=request.scores, ceiling=ceiling, deadline=deadline)
+            if exact:
+                _check_static(ceiling, worker.schedule)
+            answer = await worker.rank(prepared, scores=request.scores, ceiling=ceiling, exact=exact, deadline=deadline)
             metrics.answered(prepared, answer)
             return prepared, answer
 
@@ -147,16 +152,14 @@ def _add_reranking(app: FastAPI, scorer: Scorer, limits: Limits, metrics: Metric
             metrics.gone.inc()
         return outcome
 
-    async def rerank(http: Request, request: RerankRequest) -> Response:
-        """Rank texts for a query: text-embeddings-inference's form. Best first."""
+    async def rerank_texts(http: Request, request: RerankRequest) -> Response:
         outcome = await rank(http, request, cut=request.truncate is not False)
         if outcome is None:
             return Response(status_code=GONE)
         _, answer = outcome
         return JSONResponse(ranks(request, answer.scored), headers=_spent(answer))
 
-    async def rerank_cohere(http: Request, request: CohereRequest) -> Response:
-        """Rank documents for a query: the form of Cohere and Jina. Best first."""
+    async def rerank_documents(http: Request, request: CohereRequest, documents: bool) -> Response:
         outcome = await rank(http, request, cut=True)
         if outcome is None:
             return Response(status_code=GONE)
@@ -164,14 +167,28 @@ def _add_reranking(app: FastAPI, scorer: Scorer, limits: Limits, metrics: Metric
         body = {
             "id": str(uuid.uuid4()),
             "model": request.model or model,
-            "results": results(request, answer.scored),
+            "results": results(request, answer.scored, documents=documents),
             "usage": {"total_tokens": prepared.tokens},
-            "meta": {"api_version": {"version": "1"}, "billed_units": {"search_units": 1}},
+            "meta": {
+                "api_version": {"version": "1"},
+                "billed_units": {"search_units": 1},
+                "tokens": {"input_tokens": prepared.tokens, "output_tokens": 0},
+            },
         }
         return JSONResponse(body, headers=_spent(answer))
 
+    async def rerank(http: Request, request: Annotated[EitherRequest, Body()]) -> Response:
+        """Rank texts for a query, best first: text-embeddings-inference's form, or Cohere's as vLLM answers it."""
+        if isinstance(request, CohereRequest):
+            return await rerank_documents(http, request, documents=request.return_documents is not False)
+        return await rerank_texts(http, request)
+
+    async def rerank_cohere(http: Request, request: CohereRequest) -> Response:
+        """Rank documents for a query, best first: the form of Cohere and Jina."""
+        return await rerank_documents(http, request, documents=bool(request.return_documents))
+
     done: dict[int | str, dict[str, Any]] = {200: {"headers": _SPENT}, **_ERRORS}
-    app.post("/rerank", response_model=list[Rank], responses=done)(rerank)
+    app.post("/rerank", response_model=list[Rank] | CohereAnswer, responses=done)(rerank)
     app.post("/v1/rerank", response_model=CohereAnswer, responses=done)(rerank_cohere)
     app.post("/v2/rerank", response_model=CohereAnswer, responses=done)(rerank_cohere)
 
@@ -179,6 +196,7 @@ def _add_reranking(app: FastAPI, scorer: Scorer, limits: Limits, metrics: Metric
 def _add_information(app: FastAPI, scorer: Scorer, schedule: ElasticSchedule, limits: Limits, metrics: Metrics) -> None:
     open_errors: dict[int | str, dict[str, Any]] = {503: _ERRORS[503]}
     errors = {401: _ERRORS[401], **open_errors}
+    models = ModelList(data=[Model(id=scorer.describe()["model_id"], created=int(time.time()))])
 
     @app.get("/health", response_model=dict[str, str], responses=open_errors)
     async def health() -> Response:
@@ -200,12 +218,22 @@ def _add_information(app: FastAPI, scorer: Scorer, schedule: ElasticSchedule, li
             "elastic": {
                 "slo_seconds": schedule.slo,
                 "static": schedule.static,
+                "exact": True,  # budgets can be asked for exactly
                 "shares": list(schedule.shares),
                 "rungs": described.get("rungs", []),
                 "max_body": limits.body,
                 "max_text_length": limits.text_length,
             },
         }
+
+    @app.get("/v1/models", responses=errors)
+    async def list_models() -> ModelList:
+        """The model, as clients of OpenAI's API ask for it."""
+        return models
+
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def docs() -> str:
+        return docs_page(app.openapi())
 
     @app.get("/metrics", response_class=PlainTextResponse, responses=errors)
     async def show_metrics() -> Response:
@@ -228,8 +256,18 @@ def _wanted(budget: Budget, cost: int, scorer: Scorer, arrived: float) -> tuple[
     if budget.kind == "share":
         return budget.value, None
     flops = budget.value if budget.kind == "flops" else scorer.flops_in(budget.value)
-    share = min(1.0, max(flops / cost, LEAST_SHARE))
+    share = math.nextafter(flops / cost, math.inf)  # so that just so many FLOPs come back when multiplied by the cost
+    share = min(1.0, max(share, LEAST_SHARE))
     return share, None if budget.kind == "flops" else arrived + budget.value
+
+
+def _check_static(share: float, schedule: ElasticSchedule) -> None:
+    if schedule.static is not None and share > schedule.static:
+        raise HTTPException(
+            422,
+            f"exact: this server gives every request {_percent(schedule.static)} of its full cost, and this one asks "
+            f"for {_percent(share)}: ask for less, or start the server without --static",
+        )
 
 
 async def _unless_gone(http: Request, work: Coroutine[Any, Any, T]) -> T | None:
@@ -251,22 +289,8 @@ async def _disconnected(http: Request) -> None:
 
 
 def _spent(answer: Answer) -> dict[str, str]:
-    return {BUDGET_HEADER: f"{100 * answer.ticket.share:.4g}%", SPEND_HEADER: str(answer.scored.spend)}
+    return {BUDGET_HEADER: _percent(answer.ticket.share), SPEND_HEADER: str(answer.scored.spend)}
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
-    """What is wrong with a body: where and why, without quoting it."""
-    wrong = error.errors()[:3] if isinstance(error, RequestValidationError) else []
-    if any(one["loc"] == ("body",) and one["type"] != "value_error" for one in wrong):
-        return error_answer(422, "send a JSON object, with the header Content-Type: application/json")
-    return error_answer(422, "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong))
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    if not isinstance(error, StarletteHTTPException):
-        return error_answer(500, str(error))
-    return error_answer(error.status_code, str(error.detail), error.headers)
-
-
-async def _failed(_: Request, error: Exception) -> Response:
-    return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}")
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g}%"

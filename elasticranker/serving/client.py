@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -25,6 +26,21 @@ class Secret:
 
     def __repr__(self) -> str:
         return "Secret('***')"
+
+
+@dataclass(frozen=True)
+class Reranked:
+    """An answer.
+
+    Attributes:
+        scores: raw scores in the order of the texts.
+        budget: that the server gave the request, a share such as `"25%"`; None from a server that knows no budgets.
+        spend: FLOPs that it cost, likewise.
+    """
+
+    scores: list[float]
+    budget: str | None = None
+    spend: int | None = None
 
 
 class RerankClient:
@@ -85,15 +101,34 @@ class RerankClient:
         return described if isinstance(described, dict) else {}
 
     def rerank(
-        self, query: str, texts: Sequence[str], *, scores: Sequence[float] | None = None, budget: str | None = None
+        self,
+        query: str,
+        texts: Sequence[str],
+        *,
+        scores: Sequence[float] | None = None,
+        budget: str | None = None,
+        exact: bool = False,
     ) -> list[float]:
-        """Raw scores of texts for a query, in the order of the texts; too long texts are cut.
+        """Raw scores of texts for a query, in the order of the texts: the `scores` of `ask`."""
+        return self.ask(query, texts, scores=scores, budget=budget, exact=exact).scores
+
+    def ask(
+        self,
+        query: str,
+        texts: Sequence[str],
+        *,
+        scores: Sequence[float] | None = None,
+        budget: str | None = None,
+        exact: bool = False,
+    ) -> Reranked:
+        """Raw scores of texts for a query, and what they cost; too long texts are cut.
 
         Args:
             query: the query.
             texts: at least one, in incoming order.
             scores: their incoming scores; only servers of ours use them.
             budget: what it may cost at most (see `Budget`); only servers of ours know it.
+            exact: spend just that budget; a server that would be too late with it answers that it is overloaded.
 
         Raises:
             ValueError: the server refuses the request, doesn't know budgets, or its answer is malformed.
@@ -109,6 +144,8 @@ class RerankClient:
             body["scores"] = list(scores)
         if budget is not None:
             body["budget"] = budget
+        if exact:
+            body["exact"] = True
         answer = self._send("POST", "/rerank", body)
         ranks = self._json(answer)
         if budget is not None and "X-Elastic-Budget" not in answer.headers:
@@ -122,7 +159,10 @@ class RerankClient:
             ) from error
         if len(found) != len(texts) or any(map(math.isnan, found.values())):
             raise ValueError(f"the server at {self.url} did not answer with one score for each of {len(texts)} texts")
-        return list(found.values())
+        spend = answer.headers.get("X-Elastic-Spend")
+        return Reranked(
+            list(found.values()), answer.headers.get("X-Elastic-Budget"), None if spend is None else int(spend)
+        )
 
     def _send(self, method: str, path: str, body: Any = None) -> requests.Response:
         """The answer to a request, after as many retries as it takes and are allowed."""

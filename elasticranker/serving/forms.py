@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from elasticranker.encodable import encodable
 from elasticranker.planning.budget import Budget
@@ -31,12 +46,62 @@ IncomingScores = Annotated[
     ),
 ]
 
+DEEPEST = 50  # levels of an object: JSON is written and read recursively
+_QUOTED_FLAGS = {"true": True, "True": True, "false": False, "False": False}
+_QUOTED_COUNT = re.compile("[0-9]{1,9}")
+
+
+def _unquoted(value: object) -> object:
+    """A flag or a count without the quotes that some clients put around it: RAGFlow sends `"true"`."""
+    if not isinstance(value, str):
+        return value
+    return int(value) if _QUOTED_COUNT.fullmatch(value) else _QUOTED_FLAGS.get(value, value)
+
+
+def _document(value: object) -> str | dict[str, Any]:
+    """A text, or an object that can be sent back: not too deep, no NaN, and nothing that UTF-8 cannot hold."""
+    if isinstance(value, str):
+        return encodable(value)
+    if not isinstance(value, dict):
+        raise ValueError("send a text, or an object with the field 'text'")
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+        level = [one for one in level if isinstance(one, dict | list)]
+    if level:
+        raise ValueError(f"an object of more than {DEEPEST} levels")
+    found: dict[str, Any] = json.loads(encodable(json.dumps(value, ensure_ascii=False, allow_nan=False)))
+    return found
+
+
+Flag = Annotated[
+    bool,
+    BeforeValidator(_unquoted),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": list(_QUOTED_FLAGS)}]}),
+]
+Count = Annotated[
+    int,
+    Field(ge=0),
+    BeforeValidator(_unquoted),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]{1,9}$"}]}),
+]
+Document = Annotated[
+    str | dict[str, Any],
+    PlainValidator(_document),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object", "properties": {"text": {"type": "string"}}}]}),
+]
+
 
 class _Request(BaseModel):
     model_config = ConfigDict(strict=True)
 
     query: Text = Field(description="What the texts are ranked for.", examples=["how do I copy a folder"])
     budget: BudgetText | None = None
+    exact: Flag | None = Field(
+        None,
+        description="Spend the budget as it is asked for, or answer 429: the load never makes it less, and the same "
+        "request always gets the same ranking. An extension of this server.",
+    )
     scores: IncomingScores | None = None
 
     @field_validator("budget")
@@ -47,9 +112,12 @@ class _Request(BaseModel):
         return budget
 
     @model_validator(mode="after")
-    def _one_score_a_text(self) -> _Request:
-        if self.scores is not None and len(self.scores) != len(self.candidates):
-            raise ValueError(f"scores: {len(self.scores)} of them for {len(self.candidates)} texts; give one a text")
+    def _fits_together(self) -> _Request:
+        texts = len(self.candidates)
+        if self.scores is not None and len(self.scores) != texts:
+            raise ValueError(f"scores: {len(self.scores)} of them for {texts} texts; give one a text")
+        if self.exact and (self.budget is None or Budget(self.budget).kind == "time"):
+            raise ValueError("exact: name the budget to keep, a share or FLOPs, such as '25%'; a time is never exact")
         return self
 
     @property
@@ -62,14 +130,14 @@ class RerankRequest(_Request):
     """A query and texts, as text-embeddings-inference takes them. Put the texts in incoming order, best first."""
 
     texts: list[Text] = Field(min_length=1, examples=[["shutil.copytree copies a whole folder", "rivers flow"]])
-    truncate: bool | None = Field(
+    truncate: Flag | None = Field(
         None, description="Cut texts that are too long (default). `false`: answer 413 if there is one."
     )
     truncation_direction: Literal["Right", "right"] | None = Field(
         None, description="Texts that are too long are cut at their end; cut them yourself to keep another part."
     )
-    raw_scores: bool | None = Field(None, description="Scores as the model gives them, instead of their sigmoid.")
-    return_text: bool | None = Field(None, description="Send the texts back.")
+    raw_scores: Flag | None = Field(None, description="Scores as the model gives them, instead of their sigmoid.")
+    return_text: Flag | None = Field(None, description="Send the texts back.")
 
     @property
     def candidates(self) -> Sequence[str]:
@@ -77,28 +145,61 @@ class RerankRequest(_Request):
         return self.texts
 
 
-class Document(BaseModel):
-    """A document as an object; other fields than `text` are ignored."""
-
-    model_config = ConfigDict(strict=True)
-
-    text: Text
-
-
 class CohereRequest(_Request):
     """A query and documents, as Cohere and Jina take them. Put the documents in incoming order, best first."""
 
     model: Text | None = Field(None, description="Ignored: the server has one model.")
-    documents: list[Text | Document] = Field(
-        min_length=1, examples=[["shutil.copytree copies a whole folder", {"text": "rivers flow"}]]
+    documents: list[Document] = Field(
+        min_length=1,
+        description="Texts, or objects: these are ranked by their field `text`, or by those that `rank_fields` names.",
+        examples=[["shutil.copytree copies a whole folder", {"text": "rivers flow"}]],
     )
-    top_n: int | None = Field(None, ge=1, description="How many results to send, the best ones (default: all).")
-    return_documents: bool | None = Field(None, description="Send the documents back.")
+    rank_fields: list[Text] | None = Field(
+        None,
+        max_length=100,
+        description="Fields of the objects that they are ranked by, in this order, each as a line `field: value`.",
+    )
+    top_n: Count | None = Field(None, description="How many results to send, the best ones (default, and 0: all).")
+    top_k: Count | None = Field(None, description="The same, for clients that call it so.")
+    return_documents: Flag | None = Field(
+        None, description="Send the documents back (default: no; at `/rerank`, as vLLM does: yes)."
+    )
 
     @property
-    def candidates(self) -> Sequence[str]:
+    def most(self) -> int | None:
+        """How many results to send; None for all."""
+        return self.top_n or self.top_k or None
+
+    @cached_property
+    def candidates(self) -> Sequence[str]:  # type: ignore[override]
         """The texts to rank."""
-        return [document if isinstance(document, str) else document.text for document in self.documents]
+        return [self._text(place, document) for place, document in enumerate(self.documents)]
+
+    def _text(self, place: int, document: str | dict[str, Any]) -> str:
+        if isinstance(document, str):
+            return document
+        if not self.rank_fields:
+            text = document.get("text")
+            if isinstance(text, str):
+                return text
+            raise ValueError(f"documents.{place}: an object needs a 'text', or name its fields with rank_fields")
+        lines = [f"{name}: {_written(document[name])}" for name in self.rank_fields if document.get(name) is not None]
+        if not lines:
+            raise ValueError(f"documents.{place}: none of the fields that rank_fields names is there")
+        return "\n".join(lines)
+
+
+FORMS = ("text-embeddings-inference", "Cohere")  # how errors name the two
+
+
+def _form(body: object) -> str:
+    """Which form a body of `POST /rerank` has: vLLM's clients send Cohere's there."""
+    return FORMS[isinstance(body, dict) and "documents" in body and "texts" not in body]
+
+
+EitherRequest = Annotated[
+    Annotated[RerankRequest, Tag(FORMS[0])] | Annotated[CohereRequest, Tag(FORMS[1])], Discriminator(_form)
+]
 
 
 class Rank(BaseModel):
@@ -114,7 +215,7 @@ class CohereResult(BaseModel):
 
     index: int
     relevance_score: float
-    document: Document | None = None
+    document: dict[str, Any] | None = None
 
 
 class CohereAnswer(BaseModel):
@@ -125,6 +226,22 @@ class CohereAnswer(BaseModel):
     results: list[CohereResult]
     usage: dict[str, int]
     meta: dict[str, Any]
+
+
+class Model(BaseModel):
+    """The model, as OpenAI's API describes one; `created` is when the server started, in seconds since 1970."""
+
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str = "elasticranker"
+
+
+class ModelList(BaseModel):
+    """All models of the server: the one that it has."""
+
+    object: str = "list"
+    data: list[Model]
 
 
 class ErrorAnswer(BaseModel):
@@ -146,16 +263,22 @@ def ranks(request: RerankRequest, scored: Scored) -> list[dict[str, Any]]:
     return rows
 
 
-def results(request: CohereRequest, scored: Scored) -> list[dict[str, Any]]:
-    """The `results` of the answer to `POST /v1/rerank`, best first."""
+def results(request: CohereRequest, scored: Scored, *, documents: bool) -> list[dict[str, Any]]:
+    """The `results` of Cohere's answer, best first.
+
+    Args:
+        request: what was asked.
+        scored: the ranking.
+        documents: send the documents back: objects as they came, texts as `{"text": ...}`.
+    """
     rows: list[dict[str, Any]] = [
         {"index": index, "relevance_score": sigmoid(score)}
-        for index, score in zip(scored.order[: request.top_n], scored.scores[: request.top_n], strict=True)
+        for index, score in zip(scored.order[: request.most], scored.scores[: request.most], strict=True)
     ]
-    if request.return_documents:
-        candidates = request.candidates
+    if documents:
         for row in rows:
-            row["document"] = {"text": candidates[row["index"]]}
+            document = request.documents[row["index"]]
+            row["document"] = {"text": document} if isinstance(document, str) else document
     return rows
 
 
@@ -163,3 +286,8 @@ def sigmoid(score: float) -> float:
     """From 0 to 1, without overflow."""
     small = math.exp(-abs(score))
     return (1.0 if score >= 0 else small) / (1.0 + small)
+
+
+def _written(value: object) -> str:
+    """A field's value in a line of text: a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING
 
 from fastapi import HTTPException
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, Response
 
-from elasticranker.encodable import encodable
+from elasticranker.serving.errors import error_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-ERROR_TYPES = {413: "validation", 422: "validation", 401: "unauthorized", 429: "overloaded", 503: "unhealthy"}
 
 
 @dataclass(frozen=True)
@@ -39,13 +35,6 @@ class Limits:
         for name, value in vars(self).items():
             if value < 1:
                 raise ValueError(f"{name}={value!r}: give a whole number above 0")
-
-
-def error_answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error in the form that text-embeddings-inference uses."""
-    kind = ERROR_TYPES.get(status, "backend" if status >= 500 else "request")
-    # A message may quote what the client sent.
-    return JSONResponse({"error": encodable(message), "error_type": kind}, status, headers)
 
 
 class Guard:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from elasticranker.serving.scoring import Prepared
     from elasticranker.serving.worker import Answer
 
-ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank", "/health", "/info", "/metrics")
+ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank", "/v1/models", "/health", "/info", "/metrics")
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
 
 

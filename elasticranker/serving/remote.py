@@ -14,19 +14,19 @@ import pyterrier as pt
 
 from elasticranker.frames import check_texts, in_incoming_order, ranked_by, strictly_decreasing
 from elasticranker.planning.budget import Budget
-from elasticranker.serving.client import RerankClient, Secret
+from elasticranker.serving.client import RerankClient, Reranked, Secret
 
 if TYPE_CHECKING:
     import requests
 
 
 class RemoteRanker(pt.Transformer):
-    """Reranks candidates with a server: `elasticranker serve`, or text-embeddings-inference's own.
+    """Reranks candidates with a server, whose load decides what a query costs, up to `budget`, unless it is `exact`.
 
-    Choose it over `ElasticRanker` where several processes or machines share one model, or where the load should set
-    the budget. A query is one request to a server of ours, with the incoming scores; other servers get a query's texts
-    in as many requests as their `/info` asks for. When the server is overloaded (429, 503) requests are sent again
-    after the time that it names.
+    The server is `elasticranker serve`, or text-embeddings-inference's own. Choose it over `ElasticRanker` where
+    several processes or machines share one model, or where the load should set the budget. A query is one request to a
+    server of ours, with the incoming scores; other servers get a query's texts in as many requests as their `/info`
+    asks for. When the server is overloaded (429, 503) requests are sent again after the time that it names.
 
     Input columns: `qid`, `query`, `docno`, the text field, and `score` and `rank` where there are. Output: the same
     rows and columns, `score` (the server's raw scores) without ties, `rank` from 0.
@@ -38,11 +38,15 @@ class RemoteRanker(pt.Transformer):
         url: of the server.
         text_field: column with the documents' texts.
         budget: what a query may cost at most, see `Budget`; None leaves it to the server. Only servers of ours know it.
-        concurrency: requests in flight.
+        exact: spend just that budget, a share or FLOPs, as `ElasticRanker` would, so that runs can be repeated. A busy
+            server that would be too late with it refuses; the query is then sent again, as when it is overloaded.
+        concurrency: requests in flight; by default 4, and with `exact` 1, so that queries don't refuse each other.
         timeout: seconds to wait for an answer.
         retries: how often a request is sent again before it is given up.
         api_key: by default the environment's `ELASTICRANKER_API_KEY`, if it is set.
         verbose: show a progress bar over requests.
+        trace: add columns `served_budget` (that the server gave the query, such as `"25%"`) and `served_spend` (FLOPs
+            that the whole query cost, the same in each of its rows). Only servers of ours tell.
         session: `requests.Session` that requests go through; by default one of its own.
         sleep: waits before a retry.
 
@@ -59,25 +63,33 @@ class RemoteRanker(pt.Transformer):
         *,
         text_field: str = "text",
         budget: str | Budget | None = None,
-        concurrency: int = 4,
+        exact: bool = False,
+        concurrency: int | None = None,
         timeout: float = 60.0,
         retries: int = 5,
         api_key: str | Secret | None = None,
         verbose: bool = False,
+        trace: bool = False,
         session: requests.Session | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        if concurrency < 1:
+        if concurrency is not None and concurrency < 1:
             raise ValueError(f"concurrency={concurrency!r}: give a whole number above 0")
         self.client = RerankClient(url, timeout=timeout, retries=retries, api_key=api_key, session=session, sleep=sleep)
         self.url = self.client.url
         self.text_field = text_field
         self.budget = None if budget is None else Budget(budget)
+        if exact and (self.budget is None or self.budget.kind == "time"):
+            raise ValueError(
+                f"exact=True, budget={budget!r}: name the budget to keep, a share or FLOPs, such as budget='25%'"
+            )
+        self.exact = exact
         self.concurrency = concurrency
         self.timeout = timeout
         self.retries = retries
         self._api_key = None if api_key is None else Secret(api_key)
         self.verbose = verbose
+        self.trace = trace
         self._session = session
         self._sleep = sleep
 
@@ -97,25 +109,37 @@ class RemoteRanker(pt.Transformer):
         """
         pt.validate.columns(inp, includes=["qid", "query", "docno", self.text_field], context=self)
         if not len(inp):
-            return inp.assign(score=pd.Series(dtype="float64"), rank=pd.Series(dtype="int64"))
+            traced = {"served_budget": "object", "served_spend": "int64"} if self.trace else {}
+            columns = {"score": "float64", "rank": "int64", **traced}
+            return inp.assign(**{name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
         ordered = in_incoming_order(inp)
         check_texts(ordered, self.text_field)
+        if self.exact and not self.info.get("elastic", {}).get("exact"):
+            raise ValueError(
+                f"exact=True: the server at {self.url} keeps no budget exactly: it needs ElasticRanker 0.2"
+            )
         requests = list(self._requests(ordered))
-        scores = np.empty(len(ordered))
+        scores, budgets, spends = (np.empty(len(ordered), dtype) for dtype in (float, object, np.int64))
+        concurrency = self.concurrency or (1 if self.exact else 4)
         with (
-            ThreadPoolExecutor(min(self.concurrency, len(requests))) as threads,
+            ThreadPoolExecutor(min(concurrency, len(requests))) as threads,
             pt.tqdm(total=len(requests), desc="RemoteRanker", unit="request", disable=not self.verbose) as bar,
         ):
             try:
                 for rows, found in zip(
                     requests, threads.map(self._ask, (ordered.iloc[r] for r in requests)), strict=True
                 ):
-                    scores[rows] = found
+                    scores[rows] = found.scores
+                    if self.trace:
+                        budgets[rows], spends[rows] = found.budget, found.spend
                     bar.update()
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
-        return strictly_decreasing(ranked_by(ordered.assign(score=scores), -scores))
+        ordered = ordered.assign(score=scores)
+        if self.trace:
+            ordered = ordered.assign(served_budget=budgets, served_spend=spends)
+        return strictly_decreasing(ranked_by(ordered, -scores))
 
     def _requests(self, frame: pd.DataFrame) -> Iterator[slice]:
         """Rows of a ranked frame that go into one request each."""
@@ -125,20 +149,24 @@ class RemoteRanker(pt.Transformer):
             for start in range(first, end, most):
                 yield slice(start, min(start + most, end))
 
-    def _ask(self, frame: pd.DataFrame) -> list[float]:
+    def _ask(self, frame: pd.DataFrame) -> Reranked:
         scores = None
         if "elastic" in self.info and "score" in frame.columns:
             incoming = pd.to_numeric(frame["score"], errors="coerce").to_numpy(dtype=float)
             scores = incoming.tolist() if np.isfinite(incoming).all() else None
-        return self.client.rerank(
+        found = self.client.ask(
             frame["query"].iloc[0],
             frame[self.text_field].tolist(),
             scores=scores,
             budget=None if self.budget is None else str(self.budget),
+            exact=self.exact,
         )
+        if self.trace and (found.budget is None or found.spend is None):
+            raise ValueError(f"trace=True: the server at {self.url} does not say what a query cost; leave it out")
+        return found
 
     def _key(self) -> tuple[Any, ...]:
-        return (self.url, self.text_field, self.budget)
+        return (self.url, self.text_field, self.budget, self.exact, self.trace)
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, RemoteRanker) else NotImplemented
@@ -147,8 +175,5 @@ class RemoteRanker(pt.Transformer):
         return hash(self._key())
 
     def __repr__(self) -> str:
-        return (
-            f"RemoteRanker({self.url!r})"
-            if self.budget is None
-            else f"RemoteRanker({self.url!r}, budget={str(self.budget)!r})"
-        )
+        budget = "" if self.budget is None else f", budget={str(self.budget)!r}"
+        return f"RemoteRanker({self.url!r}{budget}{', exact=True' if self.exact else ''})"

@@ -25,14 +25,16 @@ class Profile(Protocol):
 
 
 class Overloaded(Exception):
-    """Even the cheapest rung would be too late: the request was not admitted.
+    """Even the cheapest rung, or the budget that must be kept, would be too late: the request was not admitted.
 
     Attributes:
         retry_after: seconds after which it would be, if nobody else came.
     """
 
-    def __init__(self, retry_after: float) -> None:
-        super().__init__(f"overloaded: even the cheapest budget would be too late; try again in {retry_after:.2g} s")
+    def __init__(self, retry_after: float, *, exact: bool = False) -> None:
+        what = "this budget, kept exactly," if exact else "even the cheapest budget"
+        otherwise = ", ask for less, or leave 'exact' out and let the load decide" if exact else ""
+        super().__init__(f"overloaded: {what} would be too late; try again in {retry_after:.2g} s{otherwise}")
         self.retry_after = retry_after
 
 
@@ -68,8 +70,9 @@ class ElasticSchedule:
     the cost, so that evenly served requests are better on average than lucky and unlucky ones, and wait less.
 
     Where no rung fits a request gets the cheapest, and where even that is predicted to miss the objective by more than
-    `max_wait` it is refused. Predictions come from a measured speed profile, corrected by what requests really took.
-    With `static` every request gets the same share: the baseline to compare with.
+    `max_wait` it is refused; so is a request for an *exact* share that would be as late, unless nobody else is there.
+    Predictions come from a measured speed profile, corrected by what requests really took. With `static` every request
+    gets the same share: the baseline to compare with.
 
     Choose it over a fixed budget where the load varies. Not safe to use from several threads: call it from one.
 
@@ -166,15 +169,17 @@ class ElasticSchedule:
         left = self.speed_factor * running - (self.clock() - self._started) if running else 0.0
         return max(0.0, left) + self.speed_factor * self._waiting_seconds
 
-    def admit(self, full_cost: int, *, ceiling: float = 1.0) -> Ticket:
+    def admit(self, full_cost: int, *, ceiling: float = 1.0, exact: bool = False) -> Ticket:
         """Promise a budget to a request that arrives now.
 
         Args:
             full_cost: FLOPs of the whole model over its candidates.
             ceiling: the largest share that it wants; honoured even below the cheapest rung.
+            exact: give it just that share, or refuse it. An idle schedule gives it however long it takes: nobody waits.
 
         Raises:
-            Overloaded: even the cheapest rung is predicted to miss the objective by more than `max_wait`.
+            Overloaded: even the cheapest rung, or the exact share, is predicted to miss the objective by more than
+                `max_wait`.
             ValueError: an argument that makes no sense.
         """
         if full_cost < 0:
@@ -182,13 +187,13 @@ class ElasticSchedule:
         if not 0 < ceiling <= 1:
             raise ValueError(f"ceiling={ceiling!r}: give a share above 0 and at most 1")
         backlog, idle = self.backlog_seconds, not self._waiting and not self._running
-        cheapest = backlog + self.speed_factor * self._seconds(full_cost, min(ceiling, self.shares[0]))
-        latest = self.slo + self.max_wait
-        if cheapest > latest:
-            raise Overloaded(cheapest - latest)
+        least = ceiling if exact else min(ceiling, self.shares[0])
+        late = backlog + self.speed_factor * self._seconds(full_cost, least) - (self.slo + self.max_wait)
+        if late > 0 and not (exact and idle):
+            raise Overloaded(min(late, backlog), exact=True) if exact else Overloaded(late)
         # The load alone chooses the rung, so that a client's modest wish doesn't count as load for the next one.
         self._last = self._fitting(full_cost, backlog, idle)
-        share, now = min(ceiling, self._last), self.clock()
+        share, now = ceiling if exact else min(ceiling, self._last), self.clock()
         nominal = self._seconds(full_cost, share)
         seconds = self.speed_factor * nominal
         ticket = Ticket(self._admitted, share, int(share * full_cost), seconds, now + self.slo, now)

@@ -112,6 +112,7 @@ class Worker:
         *,
         scores: Sequence[float] | None = None,
         ceiling: float = 1.0,
+        exact: bool = False,
         deadline: float | None = None,
     ) -> Answer:
         """Wait for a request's turn and its ranking. Cancelling this drops the request if it is still waiting.
@@ -120,6 +121,7 @@ class Worker:
             prepared: what `prepare` made.
             scores: incoming scores of the texts.
             ceiling: the largest share of its full cost that the client wants to spend.
+            exact: spend just that share, or refuse.
             deadline: on the scorer's clock, when the ranking has to be done; what is ranked then is the answer.
 
         Raises:
@@ -129,8 +131,10 @@ class Worker:
         """
         if self._closed:
             raise Closed("the server is not running")
-        ticket = self.schedule.admit(prepared.cost, ceiling=ceiling)
-        task = Task(prepared, ticket.share, ticket.flops, scores, deadline)
+        ticket = self.schedule.admit(prepared.cost, ceiling=ceiling, exact=exact)
+        # Reckoned from whole FLOPs, as `ElasticRanker` does, so that both take the very same plan.
+        share = ticket.flops / prepared.cost if prepared.cost else ticket.share
+        task = Task(prepared, share, ticket.flops, scores, deadline)
         job = self._jobs[ticket.number] = _Job(ticket, task, asyncio.get_running_loop().create_future())
         self.admitted += 1
         self._wake.set()

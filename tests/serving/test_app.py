@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
+import re
 from typing import Any
 
 import httpx
@@ -41,6 +43,51 @@ def test_a_time_is_a_deadline_from_arrival() -> None:
         rerank(http, budget="7 s")
         rerank(http, budget="7 FLOPs")
     assert [task.deadline for task in scorer.tasks] == [107.0, None]
+
+
+def test_an_exact_budget_is_spent_whatever_the_load_would_give() -> None:
+    with client(schedule={"slo": 1.0}) as http:  # the load alone would give 10%
+        answer = rerank(http, budget="50%", exact=True)
+        lowered = rerank(http, budget="50%", texts=["copy"])
+    assert (answer.headers["X-Elastic-Budget"], answer.headers["X-Elastic-Spend"]) == ("50%", "35")
+    assert lowered.headers["X-Elastic-Budget"] == "10%"
+
+
+def test_exact_flops_are_spent_to_the_last_one() -> None:
+    cost = 490
+    unlucky = [flops for flops in range(1, cost) if int(flops / cost * cost) != flops]
+    assert unlucky
+    with client() as http:
+        answers = [rerank(http, texts=["word " * 49], budget=f"{flops} FLOPs", exact=True) for flops in unlucky]
+    assert [int(answer.headers["X-Elastic-Spend"]) for answer in answers] == unlucky
+
+
+def test_a_busy_server_refuses_an_exact_budget_that_would_be_late() -> None:
+    scorer = FakeScorer()
+    app = create_app(scorer, make_schedule(slo=10.0, max_wait=0.0))
+    body = {"query": "copy", "texts": TEXTS, "budget": "full", "exact": True}  # takes 70 s
+
+    async def main() -> list[httpx.Response]:
+        async with app.state.worker, asgi(app) as http:
+            scorer.hold()
+            first = asyncio.create_task(http.post("/rerank", json=body))
+            await asyncio.to_thread(scorer.wait_until_ranking)
+            refused = await http.post("/rerank", json=body)
+            scorer.release()
+            return [await first, refused]
+
+    served, refused = asyncio.run(main())
+    assert served.headers["X-Elastic-Budget"] == "100%"
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "70")
+    assert "this budget, kept exactly, would be too late; try again in 70 s, ask for less" in refused.json()["error"]
+
+
+def test_a_server_of_one_budget_refuses_an_exact_larger_one() -> None:
+    with client(schedule={"static": 0.25}) as http:
+        assert rerank(http, budget="10%", exact=True).headers["X-Elastic-Budget"] == "10%"
+        answer = rerank(http, budget="50%", exact=True)
+    assert answer.status_code == 422
+    assert "this server gives every request 25% of its full cost, and this one asks for 50%" in answer.json()["error"]
 
 
 def test_incoming_scores_reach_the_model() -> None:
@@ -135,10 +182,38 @@ def test_info_names_model_limits_and_ladder() -> None:
     assert info["elastic"]["shares"] == [0.1, 0.5, 1.0]
 
 
+def test_models_are_listed_as_openai_does() -> None:
+    with client() as http:
+        found = http.get("/v1/models").json()
+    (model,) = found["data"]
+    assert (found["object"], model["id"], model["object"]) == ("list", "fake", "model")
+    assert model["created"] > 0
+
+
+def test_the_documents_can_be_read_without_a_network() -> None:
+    with client() as http:
+        answer = http.get("/docs")
+        document = http.get("/openapi.json").json()
+        assert http.get("/redoc").status_code == 404
+    page = answer.text
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert re.findall(r"(?:src|href|action)=\S+|url\(|@import|<script|://", page) == [
+        'href="openapi.json">openapi.json</a>.</p>'
+    ]
+    for path, methods in document["paths"].items():
+        for method, route in methods.items():
+            assert f"{method.upper()} {path}" in page
+            assert html.escape(route["description"]) in page
+    for form in ("RerankRequest", "CohereRequest"):
+        for name, field in document["components"]["schemas"][form]["properties"].items():
+            assert f"<td>{name}" in page
+            assert html.escape(field.get("description", "")) in page
+    assert "What this request may cost at most" in page
+
+
 def test_the_documents_list_every_error() -> None:
     with client() as http:
         document = http.get("/openapi.json").json()
-        assert http.get("/docs").status_code == 200
     for path in ("/rerank", "/v1/rerank"):
         responses = document["paths"][path]["post"]["responses"]
         assert set(responses) == {"200", "400", "401", "413", "422", "429", "500", "503"}

@@ -8,66 +8,40 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from random import Random
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import requests
 
+from elasticranker import ElasticRanker, RemoteRanker
+from elasticranker.planning.ladder import Ladder, Rung
+from elasticranker.planning.plan import Plan, Stage, SubNet
 from elasticranker.serving.client import RerankClient
 from tests.backbones import WORDS
 from tests.planning.test_cost import elastic
+from tests.serving.process import PATIENCE, ROOT, serve
 
-ROOT = Path(__file__).parents[2]
-PATIENCE = 180.0  # seconds until a test that hangs fails
 RANDOM = Random(0)
 BODY = {"query": "how do i copy a folder", "texts": [" ".join(RANDOM.choices(WORDS, k=30)) for _ in range(400)]}
 
 
-class Served:
-    """A running server; `lines` are what it wrote to standard error."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process, self.lines = process, []
-        self.url = ""
-        for line in process.stderr or ():
-            self.lines.append(line)
-            if line.startswith("serving on "):
-                self.url = line.removeprefix("serving on ").strip()
-                break
-
-    def end(self) -> tuple[int, str]:
-        """Exit status, and all that it wrote, once it has ended."""
-        _, rest = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, "".join(self.lines) + rest
-
-
-@contextmanager
-def serve(*arguments: str, **environment: str) -> Iterator[Served]:
-    settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment}
-    command = [sys.executable, "-m", "elasticranker", "serve", "--port", "0", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stderr=subprocess.PIPE, text=True)
-    watchdog = threading.Timer(PATIENCE, process.kill)
-    watchdog.start()
-    try:
-        served = Served(process)
-        if not served.url:
-            raise RuntimeError("".join(served.lines))
-        yield served
-    finally:
-        watchdog.cancel()
-        process.kill()
-        process.wait()
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(elastic(tmp_path_factory.mktemp("source")).save(tmp_path_factory.mktemp("elastic")))
+    made = elastic(tmp_path_factory.mktemp("source"))
+    half, full = SubNet(1, 0.5), SubNet(made.encoder.shape.layers)
+    plans = {
+        0.05: Plan((Stage(SubNet(0), 1.0, 0.5),)),
+        0.3: Plan((Stage(SubNet(0), 0.1, 0.5), Stage(half, 0.9))),
+        0.6: Plan((Stage(half, 0.4, 0.1), Stage(full, 0.6))),
+        1.0: Plan((Stage(full, 1.0),)),
+    }
+    ladder = Ladder(tuple(Rung(share, plan) for share, plan in plans.items()), full)
+    return str(replace(made, ladder=ladder).save(tmp_path_factory.mktemp("elastic")))
 
 
 def leave_in_the_middle(url: str) -> None:
@@ -139,3 +113,25 @@ def test_a_port_in_use_is_found_out_before_the_model_is_loaded(checkpoint: str) 
     assert done.returncode == 2
     assert f"cannot listen on 127.0.0.1:{number} (Address already in use)" in done.stderr
     assert "loading" not in done.stderr
+
+
+def test_an_exact_remote_run_is_the_local_one(checkpoint: str) -> None:
+    rows = pd.DataFrame(
+        [
+            (qid, query, str(place), " ".join(RANDOM.choices(WORDS, k=place)), 100.0 - place)
+            for qid, query in zip("abcdef", (" ".join(RANDOM.choices(WORDS, k=4)) for _ in range(6)), strict=True)
+            for place in range(20)
+        ],
+        columns=["qid", "query", "docno", "text", "score"],
+    )
+    # An objective that only the cheapest plan comes near to: a busy server, to the schedule.
+    with serve("--model", checkpoint, "--slo", "1 us", "--max-wait", "60 s", ELASTICRANKER_API_KEY="") as server:
+        for budget in ("full", "60%", "47.11%", "30%", "8%", "1.234567 MFLOPs"):
+            decided = RemoteRanker(server.url, budget=budget, trace=True)(rows)
+            exact = RemoteRanker(server.url, budget=budget, exact=True, trace=True)(rows)
+            local = ElasticRanker(checkpoint, budget=budget, trace=True)(rows)
+            assert set(decided["served_budget"]) == {"5%"}
+            assert exact["docno"].tolist() == local["docno"].tolist()
+            np.testing.assert_allclose(exact["score"], local["score"], atol=1e-5)
+            spent = local.groupby("qid")["spend"].sum()
+            assert exact.groupby("qid")["served_spend"].first().tolist() == spent.tolist()

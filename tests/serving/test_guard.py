@@ -54,7 +54,7 @@ def test_with_a_key_only_health_is_open() -> None:
         assert http.get("/health").status_code == 200
         for key in (None, "Bearer wrong", "Bearer", "sécret", "Basic sécret", "Bearer sécret2"):
             headers = {} if key is None else {"Authorization": key.encode()}
-            for path in ("/info", "/metrics", "/docs", "/openapi.json", "/nowhere"):
+            for path in ("/info", "/metrics", "/v1/models", "/docs", "/openapi.json", "/nowhere"):
                 answer = http.get(path, headers=headers)
                 assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
             assert http.post("/rerank", content=b"{", headers=headers).status_code == 401

@@ -162,6 +162,57 @@ def test_a_budget_for_a_server_that_knows_none_is_refused() -> None:
         remote(plain(), budget="25%")(frame())
 
 
+def test_an_exact_budget_is_asked_for_one_query_at_a_time() -> None:
+    running, most = [0], [0]
+    ready = plain().answer
+
+    def answer(request: requests.PreparedRequest, number: int) -> Any:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        status, content = ready(request, number)
+        running[0] -= 1
+        if request.path_url == "/info":
+            return status, {"elastic": {"exact": True}}
+        assert json.loads(str(request.body, "utf-8"))["exact"] is True
+        return status, content, {"X-Elastic-Budget": "25%", "X-Elastic-Spend": "7"}
+
+    remote(Script(answer), budget="25%", exact=True)(frame(20))
+    assert most == [1]
+
+
+@pytest.mark.parametrize("info", [{}, {"elastic": {"slo_seconds": 0.2}}])
+def test_an_exact_budget_is_not_left_to_servers_that_would_lower_it(info: dict[str, Any]) -> None:
+    script = Script(lambda request, number: (200, info))
+    with pytest.raises(ValueError, match="exact=True: the server at http://server keeps no budget exactly"):
+        remote(script, budget="25%", exact=True)(frame())
+    assert [path for path, _ in script.sent] == ["/info"]
+
+
+def test_exactly_what_was_asked_for_is_spent() -> None:
+    with TestClient(create_app(FakeScorer(), make_schedule(slo=1.0, max_wait=1e9))) as client:  # which gives 10%
+        adapter = AppAdapter(client)
+        rows = frame(3).assign(text=[f"copy {'word ' * (row % 4)}" for row in range(15)])
+        decided = remote(adapter, budget="50%", trace=True)(rows)
+        exact = remote(adapter, budget="50%", exact=True, trace=True)(rows)
+    assert set(decided["served_budget"]) == {"10%"}
+    assert set(exact["served_budget"]) == {"50%"}
+    costs = rows.assign(cost=10 * rows["text"].str.split().str.len()).groupby("qid")["cost"].sum()
+    assert (exact["served_spend"] == exact["qid"].map(costs) // 2).all()
+
+
+def test_a_trace_is_in_empty_frames_too_and_adds_nothing_unasked(app: AppAdapter) -> None:
+    traced = remote(app, trace=True)(frame())
+    empty = remote(app, trace=True)(frame().iloc[:0])
+    assert list(empty.columns) == list(traced.columns)
+    assert empty["served_spend"].dtype == traced["served_spend"].dtype
+    pd.testing.assert_frame_equal(remote(app)(frame()), traced.drop(columns=["served_budget", "served_spend"]))
+
+
+def test_a_trace_of_a_server_that_does_not_tell_is_refused() -> None:
+    with pytest.raises(ValueError, match="trace=True: the server at http://server does not say what a query cost"):
+        remote(plain(), trace=True)(frame())
+
+
 def test_an_overloaded_server_is_asked_again_after_the_time_that_it_names() -> None:
     waits: list[float] = []
     ready = plain().answer
@@ -274,6 +325,8 @@ def test_the_text_column_can_have_another_name() -> None:
         ({"url": "localhost:8080"}, "url='localhost:8080': give the server's address"),
         ({"budget": "fast"}, "budget='fast'"),
         ({"concurrency": 0}, "concurrency=0"),
+        ({"exact": True}, "exact=True, budget=None: name the budget to keep, a share or FLOPs"),
+        ({"exact": True, "budget": "50 ms"}, "exact=True, budget='50 ms': name the budget to keep"),
         ({"timeout": 0}, "timeout=0"),
         ({"retries": -1}, "retries=-1"),
     ],
@@ -289,6 +342,10 @@ def test_equality_is_that_of_what_is_asked() -> None:
     assert hash(ranker) == hash(RemoteRanker(URL, budget="25%"))
     assert ranker != RemoteRanker(URL) != RemoteRanker("http://other")
     assert repr(ranker) == "RemoteRanker('http://server', budget='25%')"
+    exact = RemoteRanker(URL, budget="25%", exact=True)
+    assert exact != ranker != RemoteRanker(URL, budget="25%", trace=True)
+    assert repr(exact) == "RemoteRanker('http://server', budget='25%', exact=True)"
+    assert eval(repr(exact)) == exact
 
 
 def test_it_works_in_pipelines_and_other_processes() -> None:

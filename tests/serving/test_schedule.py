@@ -132,6 +132,34 @@ def test_refuses_exactly_when_the_cheapest_rung_misses_by_more_than_max_wait(arr
             assert predicted > 2.0 + max_wait
 
 
+@given(requests, st.sampled_from([0.0, 0.1, 0.25]), st.floats(0, 3))
+def test_an_exact_share_is_given_whole_or_refused(arrivals, group_seconds, max_wait):
+    clock = FakeClock()
+    schedule = ElasticSchedule(SHARES, PROFILE, slo=2.0, max_wait=max_wait, clock=clock)
+    server = Server(schedule, clock, group_seconds)
+    for gap, full_cost, share in arrivals:
+        server.run_until(clock.now + gap)
+        seconds, backlog = PROFILE.seconds_of(int(share * full_cost)), schedule.backlog_seconds
+        idle = not schedule.waiting and not schedule.running
+        try:
+            ticket = schedule.admit(full_cost, ceiling=share, exact=True)
+            assert (ticket.share, ticket.flops) == (share, int(share * full_cost))
+            assert idle or backlog + seconds <= 2.0 + max_wait + NOISE
+        except Overloaded as refusal:
+            assert not idle
+            assert backlog + seconds > 2.0 + max_wait
+            server.run_until(clock.now + max(refusal.retry_after, 0.0) + NOISE)
+            assert schedule.admit(full_cost, ceiling=share, exact=True).share == share
+
+
+def test_exact_shares_do_not_count_as_load_beyond_their_own():
+    exact, modest = (ElasticSchedule(SHARES, PROFILE, slo=2.0, clock=FakeClock()) for _ in range(2))
+    exact.admit(FULL, ceiling=0.25, exact=True)
+    modest.admit(FULL, ceiling=0.25)
+    assert exact.backlog_seconds == modest.backlog_seconds
+    assert exact.admit(FULL).share == modest.admit(FULL).share
+
+
 def test_after_retry_after_the_request_is_admitted():
     clock = FakeClock()
     schedule = ElasticSchedule(SHARES, PROFILE, slo=1.0, max_wait=0.0, clock=clock)
