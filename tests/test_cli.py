@@ -12,6 +12,7 @@ from elasticranker.commands import arguments, demo, experiment, rerank
 from elasticranker.runs import read_run
 from tests.backbones import save_backbone
 from tests.fakes import FakeRanker, write_collection
+from tests.planning.test_cost import elastic
 
 ROOT = Path(__file__).parents[1]
 
@@ -138,6 +139,16 @@ def test_info_about_a_plain_cross_encoder(tmp_path, capsys):
     assert "after layers 3 (cls); 0 (interaction)" in shown
     assert "fingerprint" in shown
     assert "threads" in shown
+
+
+def test_a_card_is_printed_or_written_where_it_is_told(tmp_path, capsys):
+    model = elastic(tmp_path / "source").save(tmp_path / "model", card="as it was")
+    assert main(["card", str(model)]) == 0
+    printed = capsys.readouterr().out
+    assert "# model" in printed and "## Ladder" in printed
+    assert main(["card", str(model), "--output", str(tmp_path / "card.md")]) == 0
+    assert (tmp_path / "card.md").read_text() == printed
+    assert (model / "README.md").read_text() == "as it was"
 
 
 def test_info_about_nothing(capsys):

@@ -86,7 +86,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save-every", type=float, default=300.0, metavar="S", help="seconds between saved states (default: 300)"
     )
     group.add_argument(
-        "--keep", choices=("best", "last"), default="best", help="which averaged weights (default: %(default)s)"
+        "--keep",
+        choices=("best", "last"),
+        default="best",
+        help="which averaged weights: best on held-out queries, or last; without held-out ones it is last (default: "
+        "%(default)s)",
     )
     group.add_argument(
         "--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of activations (default: %(default)s)"

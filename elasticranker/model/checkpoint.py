@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from elasticranker.planning.plan import SubNet
 FORMAT = 2  # 1 knew no split layout
 READABLE = (1, 2)
 WEIGHTS = "model.safetensors"
+CARD = "README.md"
 LONGEST = 512  # tokens of a pair, where a checkpoint names no limit
 
 
@@ -120,7 +122,7 @@ class Checkpoint:
         self.config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         if card:
-            (folder / "README.md").write_text(card, encoding="utf-8")
+            (folder / CARD).write_text(card, encoding="utf-8")
         manifest: dict[str, Any] = {
             "format": FORMAT,
             "shape": asdict(self.encoder.shape),
@@ -133,12 +135,18 @@ class Checkpoint:
             "prompt": self.prompt,
             "ladder": self.ladder.to_json() if self.ladder is not None else None,
             "provenance": self.provenance,
-            "files": {
-                p.name: sha256_file(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != "README.md"
-            },
+            "files": {p.name: sha256_file(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != CARD},
         }
         _write_manifest(folder, manifest)
         return folder
+
+
+def copy_checkpoint(source: str | Path, folder: str | Path) -> None:
+    """Copy an elastic checkpoint's files and its card, not what else lies beside them, into an empty folder."""
+    place = Path(resolve(source))
+    cards = [CARD] if (place / CARD).exists() else []
+    for name in [*read_manifest(place)["files"], *cards, MANIFEST]:
+        shutil.copyfile(place / name, Path(folder) / name)
 
 
 def set_ladder(folder: str | Path, ladder: Ladder, tuned_on: dict[str, Any]) -> None:
