@@ -215,3 +215,18 @@ def sha256_file(path: str | Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
         return digest.hexdigest()
+
+
+def is_path(text: str) -> bool:
+    """Does a text name a file or folder of this machine, rather than something known elsewhere too?"""
+    return text.startswith((".", "/", "~")) or os.path.exists(text)
+
+
+def public_name(text: str) -> str:
+    """A name without the folders of the machine that it comes from.
+
+    Example:
+        >>> public_name("/home/me/msmarco"), public_name("irds:msmarco-passage/dev/small")
+        ('msmarco', 'irds:msmarco-passage/dev/small')
+    """
+    return Path(text).name if not text.startswith("irds:") and is_path(text) else text

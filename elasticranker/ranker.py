@@ -19,8 +19,11 @@ from elasticranker.model.hub import check_name, resolve
 from elasticranker.model.loaded import Loaded, Settings
 from elasticranker.model.speed import TIME_MARGIN
 from elasticranker.planning.budget import Budget
+from elasticranker.progress import bar, is_shown, part_of, shown
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from elasticranker.model.checkpoint import Checkpoint
     from elasticranker.model.engine import Engine
     from elasticranker.model.pairs import Pair
@@ -61,7 +64,8 @@ class ElasticRanker(pt.Transformer):
         dtype: `"auto"` (bfloat16 where the processor has instructions for it, else float32), `"float32"`, `"bfloat16"`.
         depth: rerank only the first so many candidates of a query and drop the others, as `% depth` before it would.
         revision: branch, tag or commit of an id on the hub; by default its main branch.
-        verbose: show a progress bar over pairs.
+        verbose: show bars: of loading, of measuring speed where the budget is one of time, and of the pairs, which
+            moves with every batch.
         trace: add columns `exit_depth` and `exit_width` (the sub-network that scored a candidate last; -1 and 0 where
             none did) and `spend` (its FLOPs).
 
@@ -193,7 +197,8 @@ class ElasticRanker(pt.Transformer):
     @property
     def speed(self) -> SpeedProfile:
         """How long so many FLOPs take here; measured when it is first asked for (a few seconds)."""
-        return self._loaded.speed
+        with shown(self.verbose or is_shown()):
+            return self._loaded.speed
 
     @property
     def tuned_on(self) -> frozenset[str]:
@@ -229,11 +234,18 @@ class ElasticRanker(pt.Transformer):
         ordered = self._ordered(inp)
         check_texts(ordered, self.text_field)
         parts = []
-        with pt.tqdm(total=len(ordered), desc="ElasticRanker", unit="pair", disable=not self.verbose) as bar:
-            for rows in self._chunks(ordered):
-                parts.append(self._rerank(rows))
-                bar.update(len(rows))
+        with shown(self.verbose or is_shown()):
+            self._load()
+            with bar(name="ElasticRanker", total=len(ordered), unit="pairs", hidden=not self.verbose) as moving:
+                for rows in self._chunks(ordered):
+                    parts.append(self._rerank(rows, moving))
         return pd.concat(parts, ignore_index=True)
+
+    def _load(self) -> Engine:
+        """The engine; a budget of time is ready to be spent, too."""
+        if self.budget.kind == "time":
+            _ = self._loaded.speed  # measured before the clock starts
+        return self._loaded.engine
 
     def compile(self) -> pt.Transformer:
         """`depth` as a rank cut-off in front, where a retriever can take it over.
@@ -314,26 +326,30 @@ class ElasticRanker(pt.Transformer):
             )
         self.truncated += cut
 
-    def _rerank(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _rerank(self, frame: pd.DataFrame, moving: tqdm) -> pd.DataFrame:
         from elasticranker.model.engine import Query
 
         engine, ladder = self._loaded.engine, self._loaded.ladder
-        if self.budget.kind == "time":
-            _ = self._loaded.speed  # measured before the clock starts
         started = time.perf_counter()
         queries = []
         sizes = []
         scores = pd.to_numeric(frame["score"], errors="coerce").to_numpy(float) if "score" in frame.columns else None
         first = 0
+        layers = 0.0  # that all pairs will go through, roughly: what the bar moves by
         for _, pairs in self._pairs(frame):
             whole = engine.full_cost(pairs)
             budget, deadline = self._allowance(whole, started)
             prior: Floats | None = scores[first : first + len(pairs)] if scores is not None else None
-            plan = ladder.plan(min(1.0, budget / whole))
+            share = min(1.0, budget / whole)
+            plan = ladder.plan(share)
+            layers += share * len(pairs) * engine.full.depth
             queries.append(Query(pairs, prior, plan, budget, deadline))
             sizes.append(len(pairs))
             first += len(pairs)
-        return self._joined(frame, sizes, engine.rank(queries))
+        advance = part_of(moving, len(frame), layers)
+        rankings = engine.rank(queries, progress=advance)
+        advance(layers)
+        return self._joined(frame, sizes, rankings)
 
     def _allowance(self, whole: int, started: float) -> tuple[int, float | None]:
         """A query's budget in FLOPs, and its deadline where it is one of time."""

@@ -97,3 +97,20 @@ class FakeClock:
     def __call__(self) -> float:
         self.now += self.step
         return self.now
+
+
+class FakeBar:
+    """Stands for a bar: it notes where it was."""
+
+    def __init__(self) -> None:
+        self.n, self.places = 0, [0]
+
+    def update(self, more: int) -> None:
+        self.n += more
+        self.places.append(self.n)
+
+    def __enter__(self) -> FakeBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None

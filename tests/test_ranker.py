@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from elasticranker import Budget, ElasticRanker
 from elasticranker.planning.plan import SubNet
 from tests.backbones import WORDS, save_backbone
+from tests.fakes import FakeBar
 from tests.planning.test_cost import elastic
 
 RANDOM = np.random.default_rng(3)
@@ -242,6 +243,30 @@ def test_a_time_budget_ranks_what_it_can(checkpoint: str) -> None:
     assert len(tiny) == len(rows)
     ample = ElasticRanker(checkpoint, budget="60 s", dtype="float32")(rows)
     assert ample["docno"].tolist() == ElasticRanker(checkpoint, dtype="float32")(rows)["docno"].tolist()
+
+
+@pytest.mark.parametrize("budget", ["full", "25%", "10%", "60 s"])
+def test_the_bar_moves_with_every_batch_and_ends_at_the_last_pair(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch, budget: str
+) -> None:
+    moving = FakeBar()
+    monkeypatch.setattr("elasticranker.ranker.bar", lambda **_: moving)
+    ElasticRanker(checkpoint, budget=budget, batch_size=64, verbose=True)(frame(3))
+    assert moving.places == sorted(moving.places)
+    assert moving.n == 90
+    assert len(set(moving.places)) > 4  # one chunk of three queries: it used to move once
+
+
+def test_verbose_shows_loading_and_pairs(vanilla: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ElasticRanker(vanilla)(frame(1))
+    assert capsys.readouterr().err == ""
+    ranker = ElasticRanker(vanilla, budget="60 s", verbose=True)
+    ranker(frame(1))
+    shown = capsys.readouterr().err
+    for name in (f"loading {Path(vanilla).name}", "measuring speed", "ElasticRanker"):
+        assert f"{name}: 100%" in shown
+    ranker(frame(1))
+    assert "loading" not in capsys.readouterr().err
 
 
 def test_it_works_in_pipelines_and_experiments(checkpoint: str) -> None:

@@ -85,7 +85,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def make_ranker(args: argparse.Namespace, *, budget: str = "full", trace: bool = False) -> ElasticRanker:
     """The ranker that the arguments of `add_model_arguments` describe."""
-    from elasticranker.ranker import ElasticRanker
+    from elasticranker.progress import phase
+
+    with phase("loading libraries"):
+        import torch  # noqa: F401 (some seconds, here and not in the middle of something)
+
+        from elasticranker.ranker import ElasticRanker
 
     chosen = {name: getattr(args, name) for name in ("max_length", "batch_size", "device", "revision")}
     given = {name: value for name, value in chosen.items() if value is not None}

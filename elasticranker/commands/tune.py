@@ -60,12 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from tqdm.auto import tqdm
-
     from elasticranker.collections import open_collection
     from elasticranker.evaluation.candidates import judged, load_candidates
-    from elasticranker.files import new_folder, refuse_existing
+    from elasticranker.files import new_folder, public_name, refuse_existing
     from elasticranker.model.checkpoint import copy_checkpoint, query_key, set_ladder
+    from elasticranker.progress import bar
     from elasticranker.training.tuning.search import SHARES, split_half, tune
 
     source = elastic_folder(args.model, args.revision)
@@ -77,9 +76,9 @@ def run(args: argparse.Namespace) -> None:
     refuse_few(candidates.frame["qid"].nunique(), args)
     tables = tabulate(ranker, candidates.frame, candidates.qrels)
     cost = ranker.checkpoint.cost
-    with tqdm(total=3 * len(SHARES), desc="plans", unit="budget") as bar:
-        ladder = tune(tables, cost, trials=args.trials, progress=lambda _: bar.update())
-        split = split_half(tables, cost, trials=args.trials, progress=lambda _: bar.update())
+    with bar(name="trying plans", total=3 * len(SHARES), unit="budgets") as moving:
+        ladder = tune(tables, cost, trials=args.trials, progress=lambda _: moving.update())
+        split = split_half(tables, cost, trials=args.trials, progress=lambda _: moving.update())
     print(report(ladder, split).to_string(index=False))
     worst = min(other / own for own, other in zip(split.own, split.other, strict=True))
     if worst < HOLDS:
@@ -90,9 +89,9 @@ def run(args: argparse.Namespace) -> None:
     if args.figure:
         from elasticranker.evaluation.plots import draw_front
 
-        draw_front(report(ladder, split), args.figure, title=f"{collection.name}, {len(tables)} queries")
+        draw_front(report(ladder, split), args.figure, title=f"{public_name(collection.name)}, {len(tables)} queries")
     keys = sorted(query_key(query) for query in candidates.frame["query"].unique())
-    tuned_on = {"collection": collection.name.split("/")[-1], "queries": keys}
+    tuned_on = {"collection": public_name(collection.name), "queries": keys}
     with new_folder(args.output) as folder:
         copy_checkpoint(source, folder)
         set_ladder(folder, ladder, tuned_on)

@@ -16,6 +16,7 @@ import pyterrier as pt
 
 from elasticranker.evaluation.candidates import Candidates
 from elasticranker.evaluation.journal import Journal
+from elasticranker.progress import bar, shown
 
 WARM_UP = 3  # queries reranked untimed by every system first: threads start, weights are cut, memory is mapped
 
@@ -34,20 +35,23 @@ def measure(
     Raises:
         ValueError: A system gives no column spend.
     """
-    from tqdm import tqdm
-
     frames = [frame for _, frame in candidates.frame.groupby("qid", sort=False)]
     done = {entry["qid"] for entry in journal}
     pending = [(position, frame) for position, frame in enumerate(frames) if frame["qid"].iloc[0] not in done]
-    for _, frame in pending[:WARM_UP]:
-        for name, system in systems.items():
-            if "spend" not in system.transform(frame):
-                raise ValueError(f"the system {name} gives no column spend: make its ranker with trace=True")
+    warming = pending[:WARM_UP]
+    with shown(progress), bar(name="warming up", total=len(warming) * len(systems), unit="queries") as moving:
+        for _, frame in warming:
+            for name, system in systems.items():
+                if "spend" not in system.transform(frame):
+                    raise ValueError(f"the system {name} gives no column spend: make its ranker with trace=True")
+                moving.update()
     names, sitting = list(systems), uuid.uuid4().hex[:8]
-    for position, frame in tqdm(pending, total=len(frames), initial=len(done), unit=" queries", disable=not progress):
-        first = position % len(names)
-        entry = {name: _timed(systems[name], frame) for name in names[first:] + names[:first]}
-        journal.append({"qid": frame["qid"].iloc[0], "sitting": sitting, "systems": entry})
+    with shown(progress), bar(name="measuring", total=len(frames), initial=len(done), unit="queries") as moving:
+        for position, frame in pending:
+            first = position % len(names)
+            entry = {name: _timed(systems[name], frame) for name in names[first:] + names[:first]}
+            journal.append({"qid": frame["qid"].iloc[0], "sitting": sitting, "systems": entry})
+            moving.update()
 
 
 def _timed(system: pt.Transformer, frame: pd.DataFrame) -> dict[str, Any]:

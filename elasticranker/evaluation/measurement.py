@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elasticranker.evaluation.report import cells, footnotes
-from elasticranker.files import read_json
-from elasticranker.model.card import markdown_table, public_name
+from elasticranker.files import public_name, read_json
+from elasticranker.model.card import markdown_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from elasticranker.files import remove_abandoned, sha256_file, write_json, write_tensors
+from elasticranker.files import public_name, remove_abandoned, sha256_file, write_json, write_tensors
 from elasticranker.model.hub import MANIFEST, resolve
 from elasticranker.model.pairs import PairEncoder
 from elasticranker.model.saved import limit_of, read_settings, read_tokenizer
 from elasticranker.planning.cost import CostModel
 from elasticranker.planning.ladder import Ladder, untuned
 from elasticranker.planning.plan import SubNet
+from elasticranker.progress import phase
 
 FORMAT = 2  # 1 knew no split layout
 READABLE = (1, 2)
@@ -224,6 +225,11 @@ def load(source: str | Path, revision: str | None = None) -> Checkpoint:
         ValueError: there is no such model, files or tensors are missing, truncated or changed, or something that the
             checkpoint asks for isn't supported.
     """
+    with phase(f"loading {public_name(str(source))}"):
+        return _load(source, revision)
+
+
+def _load(source: str | Path, revision: str | None) -> Checkpoint:
     folder = Path(resolve(source, revision))
     if not (folder / MANIFEST).exists():
         return _load_hugging_face(folder, str(source))

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.loaded import choose_dtype
+from elasticranker.progress import phase
 from elasticranker.training.data.batches import each_tensor
 from elasticranker.training.settings import TrainingSettings
 from elasticranker.training.trainer.ahead import ahead
@@ -261,7 +262,7 @@ class Loop(ABC):
     def _validate(self) -> None:
         if not self.accelerator.is_main_process:
             return
-        with self.average.applied():
+        with self.average.applied(), phase("validating"):
             result = self.validate()
             if result is None:
                 return

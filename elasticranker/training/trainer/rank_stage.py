@@ -18,6 +18,7 @@ from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic, 
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.huggingface import from_hugging_face
 from elasticranker.model.saved import read_tokenizer
+from elasticranker.progress import bar
 from elasticranker.training.data.batches import Sampler, StepData, each_tensor
 from elasticranker.training.data.groups import Groups, digest, read_info
 from elasticranker.training.origin import place_name
@@ -130,7 +131,8 @@ class ElasticTrainer(Loop):
         settings = self.settings
         if self.start is not None or len(settings.widths) == 1 or not settings.importance_steps:
             return
-        numbers = range(settings.steps, settings.steps + settings.importance_steps)
+        drawn = range(settings.steps, settings.steps + settings.importance_steps)
+        numbers = bar(drawn, name="ordering heads and neurons", unit="steps")
         samples = (self.sampler.step(number, whole=True) for number in numbers)
         order_by_importance(self.module, (each_tensor(data, lambda tensor: tensor.to(self.device)) for data in samples))
 
