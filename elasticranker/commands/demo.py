@@ -71,11 +71,11 @@ def _runs(output: str, first_stage: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The first stage's run and the full model's."""
     from pathlib import Path
 
-    from elasticranker.evaluation.tradeoff import FULL, system_name
+    from elasticranker.evaluation.systems import FULL, file_name
     from elasticranker.runs import read_run
 
     runs = Path(output) / "runs"
-    return read_run(runs / f"{first_stage}.trec.gz"), read_run(runs / f"{system_name(FULL)}.trec.gz")
+    return read_run(runs / f"{first_stage}.trec.gz"), read_run(runs / f"{file_name(f'elastic {FULL}')}.trec.gz")
 
 
 def examples(candidates: Candidates, before: pd.DataFrame, after: pd.DataFrame, gain: pd.Series) -> str:
