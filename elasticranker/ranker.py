@@ -19,7 +19,7 @@ from elasticranker.model.hub import check_name, resolve
 from elasticranker.model.loaded import Loaded, Settings
 from elasticranker.model.speed import TIME_MARGIN
 from elasticranker.planning.budget import Budget
-from elasticranker.progress import bar, is_shown, part_of, shown
+from elasticranker.progress import bar, is_shown, part_of, phase, shown
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from elasticranker.model.speed import SpeedProfile
     from elasticranker.planning.plan import Floats, Ranking
 
+WARM_UP_TEXTS, WARM_UP_WORDS = 50, 128  # of a made-up query: some batches of all lengths
 CHUNK_PAIRS = 3_000  # pairs of the queries that run together: bounds the hidden states that are kept (some 300 MB)
 
 
@@ -62,6 +63,8 @@ class ElasticRanker(pt.Transformer):
         max_query_length: most tokens of a query. Longer queries are cut and counted likewise.
         device: `"cpu"`, `"cuda"`, ...; by default a GPU where there is one.
         dtype: `"auto"` (bfloat16 where the processor has instructions for it, else float32), `"float32"`, `"bfloat16"`.
+        threads: that compute, of the whole process, from when the model is loaded on; by default torch's own choice
+            (`OMP_NUM_THREADS`, or all cores). Give fewer where other work keeps cores busy.
         depth: rerank only the first so many candidates of a query and drop the others, as `% depth` before it would.
         revision: branch, tag or commit of an id on the hub; by default its main branch.
         verbose: show bars: of loading, of measuring speed where the budget is one of time, and of the pairs, which
@@ -86,6 +89,7 @@ class ElasticRanker(pt.Transformer):
         max_query_length: int = 64,
         device: str | None = None,
         dtype: str = "auto",
+        threads: int | None = None,
         depth: int | None = None,
         revision: str | None = None,
         verbose: bool = False,
@@ -101,6 +105,7 @@ class ElasticRanker(pt.Transformer):
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"dtype={dtype!r}: choose 'auto', 'float32' or 'bfloat16'")
         self.dtype = dtype
+        self.threads = None if threads is None else _positive("threads", threads)
         self.depth = None if depth is None else _positive("depth", depth)
         self.verbose = verbose
         self.trace = trace
@@ -116,6 +121,7 @@ class ElasticRanker(pt.Transformer):
                 self.device,
                 self.dtype,
                 self.revision,
+                self.threads,
             )
         )
 
@@ -173,6 +179,28 @@ class ElasticRanker(pt.Transformer):
         for name, value in changes.items():
             setattr(other, name, value)
         return other
+
+    def warm_up(self) -> ElasticRanker:
+        """Load the model and rerank a made-up query, so that no real query pays for what happens but once.
+
+        Call it before times are measured: `mrt` in `pt.Experiment` counts the loading of weights for whichever system
+        comes first. Siblings share the weights, but other budgets cut other sub-networks out of them: warm up each.
+
+        Returns:
+            This ranker.
+
+        Example:
+            >>> systems = [bm25 >> text >> ranker.with_budget(b).warm_up() for b in ("25%", "full")]  # doctest: +SKIP
+            >>> pt.Experiment(systems, topics, qrels, ["recip_rank", "mrt"], plan="tree")  # doctest: +SKIP
+        """
+        with shown(self.verbose or is_shown()):
+            longest = min(WARM_UP_WORDS, self._load().pairs.max_length // 2)
+            texts = ["a " * (1 + longest * place // WARM_UP_TEXTS) for place in range(WARM_UP_TEXTS)]
+            docnos = [str(place) for place in range(WARM_UP_TEXTS)]
+            made_up = pd.DataFrame({"qid": "warm-up", "query": "a", "docno": docnos, self.text_field: texts})
+            with phase(f"warming up at {self.budget}"):
+                self._sibling(verbose=False).transform(made_up)
+        return self
 
     @property
     def ladder(self) -> pd.DataFrame:

@@ -131,6 +131,7 @@ def run_routing(
         )
         measure(systems, candidates, journal, progress=progress)
         known = measured(journal)
+        highest = max(ranking["load"] for rankings in known.values() for ranking in rankings.values())
         runs = {name: run_of(known[name], candidates) for name in systems}
         outcomes = {name: _outcome(known[name], runs[name], candidates, rel) for name in systems}
         results = routing_table(
@@ -145,6 +146,7 @@ def run_routing(
             file.write(results.to_csv(index=False).encode())
         title = f"{job['collection']}, {candidates.queries} queries"
         routing_report.draw_routing(results, folder / "routing.png", title=title)
+        write_json(manifest, read_json(manifest) | {"highest load": highest})
         routing_report.write_report(folder / "report.md", results, read_json(manifest))
     return results
 

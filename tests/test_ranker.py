@@ -269,6 +269,36 @@ def test_verbose_shows_loading_and_pairs(vanilla: str, capsys: pytest.CaptureFix
     assert "loading" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("budget", ["full", "25%", "2 MFLOPs", "60 s"])
+def test_warming_up_loads_and_runs_and_leaves_no_trace(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, budget: str
+) -> None:
+    ranker = ElasticRanker(checkpoint, budget=budget, text_field="body", max_length=24, max_query_length=4, depth=40)
+    assert ranker.warm_up() is ranker
+    assert ranker.truncated == 0 and not [w for w in recwarn if "max_length" in str(w.message)]
+
+    def loading(*_: object) -> None:
+        raise AssertionError("loaded, cut or measured after the warm-up")
+
+    rows = frame(1).rename(columns={"text": "body"}).assign(body="a river")
+    monkeypatch.setattr("elasticranker.model.loaded.load", loading)
+    monkeypatch.setattr("elasticranker.model.speed.measure_speed", loading)
+    monkeypatch.setattr(type(ranker.engine.encoder), "weights", loading)
+    assert len(ranker(rows)) == len(rows)
+
+
+def test_an_experiment_of_siblings_warns_of_nothing(checkpoint: str) -> None:
+    rows = frame(2)
+    first, ranker = pt.Transformer.from_df(rows), ElasticRanker(checkpoint, budget="25%")
+    systems = [first, first >> ranker.warm_up(), first >> ranker.with_budget("full").warm_up()]
+    topics = rows[["qid", "query"]].drop_duplicates()
+    qrels = pd.DataFrame({"qid": ["q0", "q1"], "docno": ["d1", "d2"], "label": [1, 1]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = pt.Experiment(systems, topics, qrels, ["recip_rank", "mrt"], plan="tree")
+    assert len(table) == 3
+
+
 def test_it_works_in_pipelines_and_experiments(checkpoint: str) -> None:
     rows = frame(2)
     ranker = ElasticRanker(checkpoint, budget="25%")

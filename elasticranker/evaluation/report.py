@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from elasticranker.evaluation.manifest import load_warning
 from elasticranker.evaluation.systems import FULL
 from elasticranker.files import atomic_write
 
@@ -20,7 +21,6 @@ HEADINGS = {
     "ms_p95": "ms p95",
 }
 NAMES = ("system", "budget")  # the columns that hold no numbers
-BESIDE = 0.5  # what the load average may exceed the cores by while nothing runs but the measurement
 
 
 def cells(
@@ -120,11 +120,8 @@ def footnotes(manifest: Mapping[str, Any]) -> list[str]:
         lines.append(
             "Systems were measured in different sittings, those of one in turn: milliseconds compare best within one."
         )
-    if measurement["highest load"] > job["cores"] + BESIDE:
-        lines.append(
-            f"Warning: the load average was up to {measurement['highest load']:.1f} on {job['cores']} cores while this "
-            "was measured: other work ran beside it, so the milliseconds are too high and their ratios less sure."
-        )
+    if warning := load_warning(measurement["highest load"], job["cores"]):
+        lines.append(warning)
     if measurement["unfinished"]:
         lines.append(f"Begun and not finished, so not in the table: {', '.join(measurement['unfinished'])}.")
     return [*lines, manifest["note"]] if manifest["note"] else lines

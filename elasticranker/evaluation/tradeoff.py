@@ -93,7 +93,7 @@ def run_tradeoff(
     systems = named_systems(ranker, budgets, name)
     rel = collection.relevance_level() if rel is None else rel
     parse_measures(measures, rel=rel)  # an unknown one is an error now
-    job = _job(collection, candidates)
+    job = _job(collection, ranker, candidates)
     folder = writable_folder(output)
     with locked(folder / "lock", busy=f"another process is writing {folder}; wait for it, or choose another --output"):
         journal, place = Journal(folder / "journal.jsonl"), folder / "manifest.json"
@@ -134,7 +134,7 @@ def run_tradeoff(
     return results
 
 
-def _job(collection: Collection, candidates: Candidates) -> dict[str, Any]:
+def _job(collection: Collection, ranker: ElasticRanker, candidates: Candidates) -> dict[str, Any]:
     """What all systems of an experiment share, by the names that a refusal shows; times depend on the machine."""
     frame = candidates.frame
     return {
@@ -146,6 +146,7 @@ def _job(collection: Collection, candidates: Candidates) -> dict[str, Any]:
         "candidates fingerprint": candidates.fingerprint,
         "first stage": candidates.system,
         **machine(),
+        **({"threads": ranker.threads} if ranker.threads is not None else {}),  # it may not be loaded yet
     }
 
 

@@ -30,7 +30,7 @@ CARD = "README.md"
 LONGEST = 512  # tokens of a pair, where a checkpoint names no limit
 
 
-@dataclass
+@dataclass(repr=False)
 class Checkpoint:
     """A loaded checkpoint.
 
@@ -93,6 +93,18 @@ class Checkpoint:
         shape = self.encoder.shape
         limit: int = shape.positions - shape.position_offset
         return min(self.max_length or limit_of(self.tokenizer) or LONGEST, limit)
+
+    def __repr__(self) -> str:
+        shape, depths = self.encoder.shape, self.encoder.depths
+        every = len(depths) > 2 and depths == tuple(range(depths[0], depths[-1] + 1))
+        facts = [
+            f"{shape.layers} layers, {shape.hidden} wide",
+            f"exits after {f'{depths[0]} to {depths[-1]}' if every else ', '.join(map(str, depths))}",
+            f"widths {', '.join(f'{width:g}' for width in self.widths)}",
+            f"{len(self.ladder.rungs)} plans" if self.ladder is not None else "no tuned plans",
+        ]
+        source = self.provenance.get("backbone") or self.provenance.get("source")
+        return f"<Checkpoint: {'; '.join(facts + ([f'from {public_name(str(source))}'] if source else []))}>"
 
     def plans(self) -> Ladder:
         """Its ladder, or the untuned one."""

@@ -94,6 +94,11 @@ def test_two_of_one_index_are_equal_and_a_smaller_cutoff_is_not(collection, bm25
     assert hash(again) == hash(bm25)
 
 
+def test_what_pyterrier_shows_of_it_is_what_it_was_made_with(bm25):
+    shown = {attribute.name: attribute.value for attribute in pt.inspect.transformer_attributes(bm25)}
+    assert shown == {"index": bm25.index, "engine": "pisa", "k": 3, "verbose": False}
+
+
 def test_a_rank_cutoff_is_pushed_into_the_search(bm25):
     assert (bm25 % 1).compile() == BM25(bm25.index, k=1)
     assert bm25.fuse_rank_cutoff(5) is None
