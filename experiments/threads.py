@@ -132,7 +132,7 @@ def _rerank(model: str, budgets: Sequence[str]) -> int:
     import numpy as np
     import pandas as pd
 
-    from elasticranker import ElasticRanker
+    from elasticranker.ranker import ElasticRanker
 
     random = np.random.default_rng(0)
     words = ["a", "how", "copy", "the", "whole", "folder", "of", "files", "another", "place", "when", "is", "there"]
