@@ -13,8 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elasticranker.files import read_json, sha256, sha256_file
-from elasticranker.progress import bar, shown
+from elasticranker.files import public_name, read_json, sha256, sha256_file
+from elasticranker.progress import bar, phase, shown
 from elasticranker.runs import read_run
 from elasticranker.runs.inputs import refuse_missing_documents, with_queries
 from elasticranker.runs.scoring import Piece, Scorer, Scoring, computed_in, here
@@ -60,7 +60,8 @@ class RerankJob:
         self.pairs_per_part = pairs_per_part or PAIRS_PER_PART
         tag = tag or f"ElasticRanker-{str(ranker.budget).replace(' ', '')}"
         self.scorer = Scorer(ranker, collection, tag, computed_in(ranker))
-        self.candidates = with_queries(read_run(run), collection)
+        with phase(f"reading {public_name(str(run))}"):
+            self.candidates = with_queries(read_run(run), collection)
         self.parts = _cut(self.candidates, self.pairs_per_part)
         self.folder = WorkFolder(output)
         self.identity = self._identity(run)
@@ -159,7 +160,9 @@ def rerank_run(
     """
     if not 1 <= shard[0] <= shard[1]:
         raise ValueError(f"shard {shard[0]}/{shard[1]} does not exist: give i/N with i from 1 to N")
-    job = RerankJob(run, collection, ranker, output, skip_missing=skip_missing, tag=tag, pairs_per_part=pairs_per_part)
+    settings: dict[str, Any] = {"skip_missing": skip_missing, "tag": tag, "pairs_per_part": pairs_per_part}
+    with shown(progress):
+        job = RerankJob(run, collection, ranker, output, **settings)
     folder = job.folder
     with folder.locked(shard), shown(progress):
         if folder.finished(job.identity):
