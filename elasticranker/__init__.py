@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from elasticranker.threads import spin_briefly
 from elasticranker.version import __version__
 
+spin_briefly()  # here, since it has to come before torch
 _HOMES = {
     "Budget": "elasticranker.planning.budget",
     "ElasticRanker": "elasticranker.ranker",

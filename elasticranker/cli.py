@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
+from elasticranker.progress import shown
+
 COMMANDS = (  # modules of elasticranker.commands, in the order of --help
     "demo",
     "rerank",
@@ -81,8 +83,9 @@ def guarded(program: str, work: Callable[[], int | None], *, resume: str = "", d
     Returns:
         Exit status: that of `work`, 2 for an error that the user can mend, 130 after Ctrl-C.
     """
+    alone = os.environ.get("RANK", "0") == "0"  # of several processes that train together, one talks
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), shown(alone):
             warnings.showwarning = lambda message, *_, **__: print(f"{program}: warning: {message}", file=sys.stderr)
             return work() or 0
     except KeyboardInterrupt:

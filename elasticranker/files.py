@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -89,6 +90,38 @@ def writable_folder(folder: str | Path) -> Path:
     return folder
 
 
+def refuse_existing(folder: str | Path) -> None:
+    """Raise FileExistsError if there is something under that name already, unless it is an empty folder."""
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there already, and is not overwritten: name another --output, or delete it")
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """Give a folder to fill, which appears under its name only when the block is done; nothing is left if it fails.
+
+    Args:
+        path: The folder to make; there must be nothing but an empty folder.
+
+    Raises:
+        FileExistsError: There is something.
+        OSError: It cannot be written.
+
+    Example:
+        >>> with new_folder("copy") as folder:
+        ...     (folder / "one.txt").write_text("whole or absent")
+    """
+    path = Path(path).absolute()
+    refuse_existing(path)
+    writable_folder(path.parent)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as workshop:
+        unfinished = Path(workshop) / path.name  # so that what reads its own name sees the one that it will have
+        unfinished.mkdir()
+        yield unfinished
+        os.replace(unfinished, path)
+
+
 @contextmanager
 def locked(path: str | Path, *, shared: bool = False, busy: str) -> Iterator[None]:
     """Hold a lock file while the block runs; the kernel releases it when the process ends, however it ends.
@@ -112,9 +145,14 @@ def locked(path: str | Path, *, shared: bool = False, busy: str) -> Iterator[Non
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON, atomically."""
+    """Write a value as indented JSON, atomically.
+
+    Raises:
+        ValueError: It holds NaN or an infinity, which JSON doesn't know.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as file:
-        file.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+        file.write(f"{text}\n".encode())
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
@@ -177,3 +215,18 @@ def sha256_file(path: str | Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
         return digest.hexdigest()
+
+
+def is_path(text: str) -> bool:
+    """Does a text name a file or folder of this machine, rather than something known elsewhere too?"""
+    return text.startswith((".", "/", "~")) or os.path.exists(text)
+
+
+def public_name(text: str) -> str:
+    """A name without the folders of the machine that it comes from.
+
+    Example:
+        >>> public_name("/home/me/msmarco"), public_name("irds:msmarco-passage/dev/small")
+        ('msmarco', 'irds:msmarco-passage/dev/small')
+    """
+    return Path(text).name if not text.startswith("irds:") and is_path(text) else text

@@ -19,14 +19,18 @@ from elasticranker.model.hub import check_name, resolve
 from elasticranker.model.loaded import Loaded, Settings
 from elasticranker.model.speed import TIME_MARGIN
 from elasticranker.planning.budget import Budget
+from elasticranker.progress import bar, is_shown, part_of, phase, shown
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from elasticranker.model.checkpoint import Checkpoint
     from elasticranker.model.engine import Engine
     from elasticranker.model.pairs import Pair
     from elasticranker.model.speed import SpeedProfile
     from elasticranker.planning.plan import Floats, Ranking
 
+WARM_UP_TEXTS, WARM_UP_WORDS = 50, 128  # of a made-up query: some batches of all lengths
 CHUNK_PAIRS = 3_000  # pairs of the queries that run together: bounds the hidden states that are kept (some 300 MB)
 
 
@@ -59,9 +63,12 @@ class ElasticRanker(pt.Transformer):
         max_query_length: most tokens of a query. Longer queries are cut and counted likewise.
         device: `"cpu"`, `"cuda"`, ...; by default a GPU where there is one.
         dtype: `"auto"` (bfloat16 where the processor has instructions for it, else float32), `"float32"`, `"bfloat16"`.
+        threads: that compute, of the whole process, from when the model is loaded on; by default torch's own choice
+            (`OMP_NUM_THREADS`, or all cores). Give fewer where other work keeps cores busy.
         depth: rerank only the first so many candidates of a query and drop the others, as `% depth` before it would.
         revision: branch, tag or commit of an id on the hub; by default its main branch.
-        verbose: show a progress bar over pairs.
+        verbose: show bars: of loading, of measuring speed where the budget is one of time, and of the pairs, which
+            moves with every batch.
         trace: add columns `exit_depth` and `exit_width` (the sub-network that scored a candidate last; -1 and 0 where
             none did) and `spend` (its FLOPs).
 
@@ -82,6 +89,7 @@ class ElasticRanker(pt.Transformer):
         max_query_length: int = 64,
         device: str | None = None,
         dtype: str = "auto",
+        threads: int | None = None,
         depth: int | None = None,
         revision: str | None = None,
         verbose: bool = False,
@@ -97,6 +105,7 @@ class ElasticRanker(pt.Transformer):
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"dtype={dtype!r}: choose 'auto', 'float32' or 'bfloat16'")
         self.dtype = dtype
+        self.threads = None if threads is None else _positive("threads", threads)
         self.depth = None if depth is None else _positive("depth", depth)
         self.verbose = verbose
         self.trace = trace
@@ -112,6 +121,7 @@ class ElasticRanker(pt.Transformer):
                 self.device,
                 self.dtype,
                 self.revision,
+                self.threads,
             )
         )
 
@@ -170,6 +180,28 @@ class ElasticRanker(pt.Transformer):
             setattr(other, name, value)
         return other
 
+    def warm_up(self) -> ElasticRanker:
+        """Load the model and rerank a made-up query, so that no real query pays for what happens but once.
+
+        Call it before times are measured: `mrt` in `pt.Experiment` counts the loading of weights for whichever system
+        comes first. Siblings share the weights, but other budgets cut other sub-networks out of them: warm up each.
+
+        Returns:
+            This ranker.
+
+        Example:
+            >>> systems = [bm25 >> text >> ranker.with_budget(b).warm_up() for b in ("25%", "full")]  # doctest: +SKIP
+            >>> pt.Experiment(systems, topics, qrels, ["recip_rank", "mrt"], plan="tree")  # doctest: +SKIP
+        """
+        with shown(self.verbose or is_shown()):
+            longest = min(WARM_UP_WORDS, self._load().pairs.max_length // 2)
+            texts = ["a " * (1 + longest * place // WARM_UP_TEXTS) for place in range(WARM_UP_TEXTS)]
+            docnos = [str(place) for place in range(WARM_UP_TEXTS)]
+            made_up = pd.DataFrame({"qid": "warm-up", "query": "a", "docno": docnos, self.text_field: texts})
+            with phase(f"warming up at {self.budget}"):
+                self._sibling(verbose=False).transform(made_up)
+        return self
+
     @property
     def ladder(self) -> pd.DataFrame:
         """The plans of the checkpoint, one row a rung, with the columns `budget`, `plan` and `quality`."""
@@ -193,7 +225,8 @@ class ElasticRanker(pt.Transformer):
     @property
     def speed(self) -> SpeedProfile:
         """How long so many FLOPs take here; measured when it is first asked for (a few seconds)."""
-        return self._loaded.speed
+        with shown(self.verbose or is_shown()):
+            return self._loaded.speed
 
     @property
     def tuned_on(self) -> frozenset[str]:
@@ -229,11 +262,18 @@ class ElasticRanker(pt.Transformer):
         ordered = self._ordered(inp)
         check_texts(ordered, self.text_field)
         parts = []
-        with pt.tqdm(total=len(ordered), desc="ElasticRanker", unit="pair", disable=not self.verbose) as bar:
-            for rows in self._chunks(ordered):
-                parts.append(self._rerank(rows))
-                bar.update(len(rows))
+        with shown(self.verbose or is_shown()):
+            self._load()
+            with bar(name="ElasticRanker", total=len(ordered), unit="pairs", hidden=not self.verbose) as moving:
+                for rows in self._chunks(ordered):
+                    parts.append(self._rerank(rows, moving))
         return pd.concat(parts, ignore_index=True)
+
+    def _load(self) -> Engine:
+        """The engine; a budget of time is ready to be spent, too."""
+        if self.budget.kind == "time":
+            _ = self._loaded.speed  # measured before the clock starts
+        return self._loaded.engine
 
     def compile(self) -> pt.Transformer:
         """`depth` as a rank cut-off in front, where a retriever can take it over.
@@ -314,26 +354,30 @@ class ElasticRanker(pt.Transformer):
             )
         self.truncated += cut
 
-    def _rerank(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _rerank(self, frame: pd.DataFrame, moving: tqdm) -> pd.DataFrame:
         from elasticranker.model.engine import Query
 
         engine, ladder = self._loaded.engine, self._loaded.ladder
-        if self.budget.kind == "time":
-            _ = self._loaded.speed  # measured before the clock starts
         started = time.perf_counter()
         queries = []
         sizes = []
         scores = pd.to_numeric(frame["score"], errors="coerce").to_numpy(float) if "score" in frame.columns else None
         first = 0
+        layers = 0.0  # that all pairs will go through, roughly: what the bar moves by
         for _, pairs in self._pairs(frame):
             whole = engine.full_cost(pairs)
             budget, deadline = self._allowance(whole, started)
             prior: Floats | None = scores[first : first + len(pairs)] if scores is not None else None
-            plan = ladder.plan(min(1.0, budget / whole))
+            share = min(1.0, budget / whole)
+            plan = ladder.plan(share)
+            layers += share * len(pairs) * engine.full.depth
             queries.append(Query(pairs, prior, plan, budget, deadline))
             sizes.append(len(pairs))
             first += len(pairs)
-        return self._joined(frame, sizes, engine.rank(queries))
+        advance = part_of(moving, len(frame), layers)
+        rankings = engine.rank(queries, progress=advance)
+        advance(layers)
+        return self._joined(frame, sizes, rankings)
 
     def _allowance(self, whole: int, started: float) -> tuple[int, float | None]:
         """A query's budget in FLOPs, and its deadline where it is one of time."""

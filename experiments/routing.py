@@ -19,11 +19,20 @@ import pyterrier as pt
 
 from elasticranker.evaluation import report
 from elasticranker.evaluation.candidates import Candidates
-from elasticranker.evaluation.interleaved import measure, measured_runs
+from elasticranker.evaluation.interleaved import Rankings, measure, measured, run_of
 from elasticranker.evaluation.journal import Journal
 from elasticranker.evaluation.manifest import machine, today, versions
 from elasticranker.evaluation.measures import effectiveness
-from elasticranker.files import atomic_write, locked, read_json, refuse_other_job, writable_folder, write_json
+from elasticranker.evaluation.systems import ranker_settings
+from elasticranker.files import (
+    atomic_write,
+    locked,
+    public_name,
+    read_json,
+    refuse_other_job,
+    writable_folder,
+    write_json,
+)
 from elasticranker.frames import strictly_decreasing
 from elasticranker.routing import query_energies
 from elasticranker.routing.costs import Cost, query_costs
@@ -98,7 +107,7 @@ def run_routing(
     systems |= {f"uniform {budget}": super.with_budget(budget) for budget in budgets.values()}  # type: ignore[attr-defined]
     rel = collection.relevance_level() if rel is None else rel
     job = {
-        "collection": collection.name,
+        "collection": public_name(collection.name),
         "queries": candidates.queries,
         "queries with candidates": len(qids),
         "candidates": len(candidates.frame),
@@ -121,9 +130,10 @@ def run_routing(
             manifest, {"job": job, "arguments": arguments, "note": note, "date": today(), "versions": versions()}
         )
         measure(systems, candidates, journal, progress=progress)
-        entries = list(journal)
-        runs = measured_runs(entries, candidates)
-        outcomes = {name: _outcome(name, entries, runs[name], candidates, rel) for name in systems}
+        known = measured(journal)
+        highest = max(ranking["load"] for rankings in known.values() for ranking in rankings.values())
+        runs = {name: run_of(known[name], candidates) for name in systems}
+        outcomes = {name: _outcome(known[name], runs[name], candidates, rel) for name in systems}
         results = routing_table(
             outcomes["swift"],
             outcomes["super"],
@@ -134,8 +144,9 @@ def run_routing(
         )
         with atomic_write(folder / "results.csv") as file:
             file.write(results.to_csv(index=False).encode())
-        title = f"{collection.name}, {candidates.queries} queries"
+        title = f"{job['collection']}, {candidates.queries} queries"
         routing_report.draw_routing(results, folder / "routing.png", title=title)
+        write_json(manifest, read_json(manifest) | {"highest load": highest})
         routing_report.write_report(folder / "report.md", results, read_json(manifest))
     return results
 
@@ -176,13 +187,13 @@ def _uniform_budgets(
 def _described(ranker: pt.Transformer) -> dict[str, Any]:
     """What a ranker is, the same in every process (a repr may hold an address)."""
     known = {name: getattr(ranker, name, None) for name in ("budget", "fingerprint", "model_name")}
-    settings = report.ranker_settings(ranker) if hasattr(ranker, "fingerprint") else {}  # type: ignore[arg-type]
+    settings = ranker_settings(ranker) if hasattr(ranker, "fingerprint") else {}  # type: ignore[arg-type]
     facts = {name: str(value) for name, value in (known | settings).items() if value is not None}
     return {"class": type(ranker).__name__, **facts}
 
 
-def _outcome(name: str, entries: list[dict[str, Any]], run: pd.DataFrame, candidates: Candidates, rel: int) -> Outcome:
-    costs = {e["qid"]: (e["systems"][name]["flops"] / 1e9, e["systems"][name]["ms"]) for e in entries}
+def _outcome(rankings: Rankings, run: pd.DataFrame, candidates: Candidates, rel: int) -> Outcome:
+    costs = {qid: (ranking["flops"] / 1e9, ranking["ms"]) for qid, ranking in rankings.items()}
     return Outcome(
         effectiveness(strictly_decreasing(run), candidates.qrels, rel=rel),  # as the router would return it
         pd.DataFrame.from_dict(costs, orient="index", columns=["gflops", "ms"]).reindex(

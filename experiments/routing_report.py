@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from elasticranker.evaluation.manifest import load_warning
 from elasticranker.evaluation.measures import MEASURES, TESTED
 from elasticranker.evaluation.plots import BLUE, GREEN, GREY, PURPLE, SIGNIFICANT, STYLE, VERMILION
 from elasticranker.evaluation.report import cells, markdown
@@ -71,7 +72,8 @@ def footnotes(manifest: Mapping[str, Any]) -> list[str]:
         "GFLOPs (interpolated between the measured budgets); p: paired t-test of that, Holm-corrected over the table.",
         f"{job['processor']}, {job['threads']} threads.",
     ]
-    return [*lines, manifest["note"]] if manifest["note"] else lines
+    lines += [line for line in (load_warning(manifest["highest load"], job["cores"]), manifest["note"]) if line]
+    return lines
 
 
 def write_report(path: str | Path, results: pd.DataFrame, manifest: Mapping[str, Any]) -> None:

@@ -35,7 +35,7 @@ with subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=T
         lines = iter(server.stderr.readline, "")  # it says where it listens once it has measured its speed
         url = next((line.split()[-1] for line in lines if line.startswith("serving on ")), None)
         if url is None:
-            sys.exit("the server did not start: is the extra there? pip install elasticranker[serve]")
+            sys.exit('the server did not start: is the extra there? pip install -e ".[serve]"')
         pipeline = candidates >> RemoteRanker(url)
         print(pipeline.search(args.query)[["docno", "score"]].head(10).to_string(index=False))
     finally:

@@ -35,6 +35,7 @@ class FakeRanker(pt.Transformer):
         self.truncated = 0
         self.text_field, self.max_length, self.max_query_length = "text", 512, 64
         self.dtype, self.device, self.depth, self.batch_size = "float32", "cpu", None, 4096
+        self.threads: int | None = None
         self.tuned_on: frozenset[str] = frozenset()
 
     @property
@@ -97,3 +98,20 @@ class FakeClock:
     def __call__(self) -> float:
         self.now += self.step
         return self.now
+
+
+class FakeBar:
+    """Stands for a bar: it notes where it was."""
+
+    def __init__(self) -> None:
+        self.n, self.places = 0, [0]
+
+    def update(self, more: int) -> None:
+        self.n += more
+        self.places.append(self.n)
+
+    def __enter__(self) -> FakeBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None

@@ -1,5 +1,6 @@
 """The command line: quick help, one line an error, and the commands from end to end with a fake ranker."""
 
+import shutil
 import subprocess
 import sys
 import warnings
@@ -12,6 +13,7 @@ from elasticranker.commands import arguments, demo, experiment, rerank
 from elasticranker.runs import read_run
 from tests.backbones import save_backbone
 from tests.fakes import FakeRanker, write_collection
+from tests.planning.test_cost import elastic
 
 ROOT = Path(__file__).parents[1]
 
@@ -101,8 +103,39 @@ def test_experiment_prints_its_table(folder, tmp_path, capsys):
     assert table[2].split()[:2] == ["bm25", "0.5000"]
     assert table[3].split()[:3] == ["elastic", "100%", "1.0000"]
     assert len({len(line) for line in table[:5]}) == 1
+    assert table[6] == "p, against elastic 100%"
+    assert table[7].split() == ["system", "budget", "p", "RR@10", "p", "nDCG@10", "p", "AP", "p", "R@100"]
     assert "two queries only" in table
     assert (output / "results.csv").exists()
+
+
+@pytest.mark.usefixtures("fake_ranker")
+def test_an_experiment_grows_by_a_budget_a_model_and_measures(folder, tmp_path, capsys):
+    command = ["experiment", str(folder), "--candidates", f"{folder}/bm25.trec", "--output", str(tmp_path / "results")]
+    assert main([*command, "--budgets", "100%"]) == 0
+    assert main([*command, "--budgets", "50%", "--baseline", "bm25"]) == 0
+    capsys.readouterr()
+    assert main([*command, "--budgets", "100%", "--model", "me/other-model", "--measures", "P@1", "--rel", "1"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split()[:4] == ["system", "budget", "P@1", "GFLOPs"]
+    assert [line.split()[0] for line in table[2:6]] == ["bm25", "elastic", "elastic", "other-model"]
+    assert "p, against other-model 100%" in table
+    assert main([*command, "--measures", "Fame@10"]) == 2
+    assert "measure 'Fame@10'" in capsys.readouterr().err
+
+
+def test_whatever_takes_long_says_its_name_on_standard_error(folder, tmp_path, capsys):
+    """A run from nothing: an index, a store of texts, a model to load, queries to measure, a figure to draw."""
+    shutil.copy(folder / "corpus.tsv", tmp_path / "corpus.tsv")  # of another path: nothing of it is in the cache
+    model = save_backbone(tmp_path / "model")
+    command = ["experiment", str(folder), "--corpus", str(tmp_path / "corpus.tsv"), "--model", model]
+    assert main([*command, "--budgets", "100%", "50%", "--output", str(tmp_path / "results")]) == 0
+    shown = capsys.readouterr().err
+    names = ["loading libraries", "indexing collection", "searching", "storing texts", "warming up", "loading model"]
+    names += ["measuring", "writing runs", "evaluating", "drawing"]
+    places = [shown.find(f"{name}: ") for name in names]
+    assert -1 not in places
+    assert places == sorted(places)
 
 
 @pytest.mark.usefixtures("fake_ranker")
@@ -111,13 +144,18 @@ def test_the_demo(tmp_path, capsys):
     assert main(["demo", "--output", str(output)]) == 0
     shown = capsys.readouterr().out
     assert "50, not 100, to stay under five minutes" in shown
-    assert [line.split()[0] for line in shown.splitlines() if line.startswith(("bm25", "elastic "))] == [
-        "bm25",
-        *["elastic"] * 5,
-    ]
+    rows = [line.split()[0] for line in shown.splitlines() if line.startswith(("bm25", "elastic "))]
+    assert rows == 2 * ["bm25", *["elastic"] * 5]  # the results, and the p-values
     assert str(output / "tradeoff.png") in shown
     assert shown.count("  before 1 ") == shown.count("  after  1 ") == 3
     assert len(read_run(output / "runs" / "bm25.trec.gz")["qid"].unique()) == 100
+
+
+@pytest.mark.usefixtures("fake_ranker")
+def test_a_quicker_demo(tmp_path, capsys):
+    assert main(["demo", "--queries", "2", "--output", str(tmp_path / "demo")]) == 0
+    assert "for 2 questions" in capsys.readouterr().out
+    assert len(read_run(tmp_path / "demo" / "runs" / "bm25.trec.gz")["qid"].unique()) == 2
 
 
 def test_rerank_with_a_real_model(folder, tmp_path, capsys):
@@ -126,6 +164,8 @@ def test_rerank_with_a_real_model(folder, tmp_path, capsys):
     command = ["rerank", f"{folder}/bm25.trec", "--collection", str(folder), "--model", model, "--output", str(output)]
     assert main([*command, "--budget", "50%", "--dtype", "float32"]) == 0
     assert len(read_run(output)) == 4
+    shown = capsys.readouterr().err
+    assert [name for name in ("reading bm25.trec", "scoring", "loading model") if f"{name}: " not in shown] == []
     assert main([*command, "--budget", "50%", "--dtype", "bfloat16"]) == 2
     assert "dtype: 'float32' there, 'bfloat16' here" in capsys.readouterr().err
 
@@ -138,6 +178,16 @@ def test_info_about_a_plain_cross_encoder(tmp_path, capsys):
     assert "after layers 3 (cls); 0 (interaction)" in shown
     assert "fingerprint" in shown
     assert "threads" in shown
+
+
+def test_a_card_is_printed_or_written_where_it_is_told(tmp_path, capsys):
+    model = elastic(tmp_path / "source").save(tmp_path / "model", card="as it was")
+    assert main(["card", str(model)]) == 0
+    printed = capsys.readouterr().out
+    assert "# model" in printed and "## Ladder" in printed
+    assert main(["card", str(model), "--output", str(tmp_path / "card.md")]) == 0
+    assert (tmp_path / "card.md").read_text() == printed
+    assert (model / "README.md").read_text() == "as it was"
 
 
 def test_info_about_nothing(capsys):

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from elasticranker import Budget, ElasticRanker
 from elasticranker.planning.plan import SubNet
 from tests.backbones import WORDS, save_backbone
+from tests.fakes import FakeBar
 from tests.planning.test_cost import elastic
 
 RANDOM = np.random.default_rng(3)
@@ -242,6 +243,60 @@ def test_a_time_budget_ranks_what_it_can(checkpoint: str) -> None:
     assert len(tiny) == len(rows)
     ample = ElasticRanker(checkpoint, budget="60 s", dtype="float32")(rows)
     assert ample["docno"].tolist() == ElasticRanker(checkpoint, dtype="float32")(rows)["docno"].tolist()
+
+
+@pytest.mark.parametrize("budget", ["full", "25%", "10%", "60 s"])
+def test_the_bar_moves_with_every_batch_and_ends_at_the_last_pair(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch, budget: str
+) -> None:
+    moving = FakeBar()
+    monkeypatch.setattr("elasticranker.ranker.bar", lambda **_: moving)
+    ElasticRanker(checkpoint, budget=budget, batch_size=64, verbose=True)(frame(3))
+    assert moving.places == sorted(moving.places)
+    assert moving.n == 90
+    assert len(set(moving.places)) > 4  # one chunk of three queries: it used to move once
+
+
+def test_verbose_shows_loading_and_pairs(vanilla: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ElasticRanker(vanilla)(frame(1))
+    assert capsys.readouterr().err == ""
+    ranker = ElasticRanker(vanilla, budget="60 s", verbose=True)
+    ranker(frame(1))
+    shown = capsys.readouterr().err
+    for name in (f"loading {Path(vanilla).name}", "measuring speed", "ElasticRanker"):
+        assert f"{name}: 100%" in shown
+    ranker(frame(1))
+    assert "loading" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("budget", ["full", "25%", "2 MFLOPs", "60 s"])
+def test_warming_up_loads_and_runs_and_leaves_no_trace(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, budget: str
+) -> None:
+    ranker = ElasticRanker(checkpoint, budget=budget, text_field="body", max_length=24, max_query_length=4, depth=40)
+    assert ranker.warm_up() is ranker
+    assert ranker.truncated == 0 and not [w for w in recwarn if "max_length" in str(w.message)]
+
+    def loading(*_: object) -> None:
+        raise AssertionError("loaded, cut or measured after the warm-up")
+
+    rows = frame(1).rename(columns={"text": "body"}).assign(body="a river")
+    monkeypatch.setattr("elasticranker.model.loaded.load", loading)
+    monkeypatch.setattr("elasticranker.model.speed.measure_speed", loading)
+    monkeypatch.setattr(type(ranker.engine.encoder), "weights", loading)
+    assert len(ranker(rows)) == len(rows)
+
+
+def test_an_experiment_of_siblings_warns_of_nothing(checkpoint: str) -> None:
+    rows = frame(2)
+    first, ranker = pt.Transformer.from_df(rows), ElasticRanker(checkpoint, budget="25%")
+    systems = [first, first >> ranker.warm_up(), first >> ranker.with_budget("full").warm_up()]
+    topics = rows[["qid", "query"]].drop_duplicates()
+    qrels = pd.DataFrame({"qid": ["q0", "q1"], "docno": ["d1", "d2"], "label": [1, 1]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = pt.Experiment(systems, topics, qrels, ["recip_rank", "mrt"], plan="tree")
+    assert len(table) == 3
 
 
 def test_it_works_in_pipelines_and_experiments(checkpoint: str) -> None:

@@ -12,6 +12,7 @@ from elasticranker.collections import tsv
 from elasticranker.collections.base import Collection
 from elasticranker.collections.cache import build_once, cache_dir
 from elasticranker.collections.text_store import read_store, write_store
+from elasticranker.progress import bar
 from elasticranker.trec import read_run
 
 
@@ -44,7 +45,11 @@ class FileCollection(Collection):
 
     def texts(self, docnos: Iterable[str]) -> dict[str, str]:
         store = cache_dir() / "texts" / f"{self.fingerprint()}.sqlite"
-        return read_store(build_once(store, lambda path: write_store(path, self.corpus())), docnos)
+
+        def build(path: Path) -> None:
+            write_store(path, bar(self.corpus(), name="storing texts", unit="documents"))
+
+        return read_store(build_once(store, build), docnos)
 
     def fingerprint(self) -> str:
         path = self.corpus_file().resolve()

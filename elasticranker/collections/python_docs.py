@@ -11,6 +11,7 @@ import pandas as pd
 
 from elasticranker.collections.cache import build_once, cache_dir
 from elasticranker.collections.folder import FileCollection
+from elasticranker.progress import phase
 
 HERE = Path(__file__).parent
 GATHERER = HERE / "introspect.py"
@@ -51,8 +52,9 @@ def gather(path: Path) -> None:
     """
     # isolated (-I) from the user's modules and from PYTHONOPTIMIZE, which drops docstrings; silent, and without site
     command = [sys.executable, "-I", "-S", "-W", "ignore", "-X", "utf8", str(GATHERER), str(path)]
-    outcome = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
-    )
+    with phase("gathering python-docs"):
+        outcome = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+        )
     if outcome.returncode != 0:
         raise RuntimeError(f"cannot gather Python's docstrings ({sys.executable}): {outcome.stderr[-2000:]}")

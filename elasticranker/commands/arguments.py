@@ -80,14 +80,27 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-length", type=positive, metavar="N", help="most tokens of a pair; the document is cut")
     group.add_argument("--batch-size", type=positive, metavar="N", help="tokens in a batch")
     group.add_argument("--device", help="torch device, such as cpu or cuda (default: the best there is)")
+    group.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="that compute (default: OMP_NUM_THREADS, or all cores); give fewer beside other work",
+    )
     group.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16 (default: %(default)s)")
 
 
 def make_ranker(args: argparse.Namespace, *, budget: str = "full", trace: bool = False) -> ElasticRanker:
     """The ranker that the arguments of `add_model_arguments` describe."""
-    from elasticranker.ranker import ElasticRanker
+    from elasticranker.progress import phase
 
-    chosen = {name: getattr(args, name) for name in ("max_length", "batch_size", "device", "revision")}
+    with phase("loading libraries"):
+        import torch  # some seconds, here and not in the middle of something
+
+        from elasticranker.ranker import ElasticRanker
+
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)  # now, for what is noted of the machine before the model is loaded
+    chosen = {name: getattr(args, name) for name in ("max_length", "batch_size", "device", "threads", "revision")}
     given = {name: value for name, value in chosen.items() if value is not None}
     return ElasticRanker(args.model, budget=budget, dtype=args.dtype, trace=trace, **given)
 

@@ -1,7 +1,7 @@
-"""Write a checkpoint's model card, with the tables of experiments.
+"""Make a checkpoint's model card, with the tables of experiments.
 
 The card says what the checkpoint holds, how it was trained and on what, what its ladder is, and what the experiments
-named with --measured found. It is the README.md of the checkpoint's folder.
+named with --measured found. It is printed, or written to --output: the README.md of a checkpoint's folder is its place.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 EXAMPLES = """examples:
-  elasticranker card ./checkpoint --measured results/dl19 results/dev"""
+  elasticranker card ./checkpoint
+  elasticranker card ./checkpoint --measured results/dl19 results/dev --output ./checkpoint/README.md"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,15 +21,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--measured", nargs="*", default=[], metavar="DIR", help="output folders of `elasticranker experiment`"
     )
+    parser.add_argument("--output", metavar="FILE", help="where to write it (default: print it)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    print(f"written: {write_card(elastic_folder(args.model), args.measured)}")
+    folder = elastic_folder(args.model)
+    name = Path(folder).name if Path(args.model).is_dir() else args.model
+    card = card_of(folder, args.measured, name=name)
+    if args.output is None:
+        print(card, end="")
+    else:
+        write_card(card, args.output)
+        print(f"wrote {args.output}")
 
 
-def elastic_folder(model: str) -> str:
-    """The folder of an elastic checkpoint that may be written in, which a snapshot in the hub's cache may not.
+def elastic_folder(model: str, revision: str | None = None) -> str:
+    """The folder of an elastic checkpoint, which may be a snapshot in the hub's cache.
 
     Raises:
         ValueError: it is something else.
@@ -36,24 +45,24 @@ def elastic_folder(model: str) -> str:
     from elasticranker.model.checkpoint import is_elastic
     from elasticranker.model.hub import resolve
 
-    if model != "default" and not Path(model).is_dir():
-        raise ValueError(
-            f"{model}: there is no such folder; get one with ElasticRanker({model!r}).save_pretrained(...)"
-        )
-    if not is_elastic(model):
+    if not is_elastic(model, revision):
         raise ValueError(f"{model}: only an elastic checkpoint has a ladder and a card of ours")
-    return resolve(model)
+    return resolve(model, revision)
 
 
-def write_card(folder: str, measured: Sequence[str] = ()) -> Path:
-    """Write the card of the checkpoint in `folder` and return its path."""
+def card_of(folder: str | Path, measured: Sequence[str] = (), *, name: str) -> str:
+    """The card of the checkpoint in `folder`, called `name`."""
     from elasticranker.evaluation.measurement import Measurement
-    from elasticranker.files import atomic_write
     from elasticranker.model.card import model_card
     from elasticranker.model.checkpoint import load
 
-    place = Path(folder)
-    card = model_card(load(folder), name=place.name, measured=[Measurement.read(path).section() for path in measured])
-    with atomic_write(place / "README.md") as file:
+    sections = [Measurement.read(path).section() for path in measured]
+    return model_card(load(folder), name=name, measured=sections)
+
+
+def write_card(card: str, path: str | Path) -> None:
+    """Write a card, whole or not at all."""
+    from elasticranker.files import atomic_write
+
+    with atomic_write(path) as file:
         file.write(card.encode())
-    return place / "README.md"

@@ -11,7 +11,7 @@ import textwrap
 import time
 from typing import TYPE_CHECKING
 
-from elasticranker.commands.arguments import add_model_arguments, make_ranker
+from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive
 from elasticranker.commands.experiment import show
 from elasticranker.commands.resuming import MEASURED
 
@@ -24,6 +24,7 @@ RESUME = MEASURED
 CANDIDATES = 50  # a question: with 100 two slow cores would need more than five minutes
 EXAMPLES = """examples:
   elasticranker demo
+  elasticranker demo --queries 10 --output quick
   elasticranker demo --model cross-encoder/ms-marco-MiniLM-L-6-v2 --output other-model"""
 
 
@@ -31,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
         "--output", default="elasticranker-demo", metavar="DIR", help="folder for the results (default: ./%(default)s)"
+    )
+    parser.add_argument(
+        "--queries", type=positive, metavar="N", help="so many of the 100 questions, evenly spaced, for a quicker look"
     )
     add_model_arguments(parser)
 
@@ -46,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     ranker = make_ranker(args, trace=True)
     collection = open_collection("python-docs")
     print("Searching the docstrings of Python's standard library with BM25 ...", flush=True)
-    candidates = load_candidates(collection, "bm25", k=CANDIDATES)
+    candidates = load_candidates(collection, "bm25", k=CANDIDATES, queries=args.queries)
     print(
         f"Reranking the top {CANDIDATES} for {candidates.queries} questions at five budgets ({CANDIDATES}, not 100, to "
         "stay under five minutes on two cores) ...",
@@ -67,11 +71,11 @@ def _runs(output: str, first_stage: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The first stage's run and the full model's."""
     from pathlib import Path
 
-    from elasticranker.evaluation.tradeoff import FULL, system_name
+    from elasticranker.evaluation.systems import FULL, file_name
     from elasticranker.runs import read_run
 
     runs = Path(output) / "runs"
-    return read_run(runs / f"{first_stage}.trec.gz"), read_run(runs / f"{system_name(FULL)}.trec.gz")
+    return read_run(runs / f"{first_stage}.trec.gz"), read_run(runs / f"{file_name(f'elastic {FULL}')}.trec.gz")
 
 
 def examples(candidates: Candidates, before: pd.DataFrame, after: pd.DataFrame, gain: pd.Series) -> str:

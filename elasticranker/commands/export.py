@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 
+from elasticranker.progress import phase
+
 EXAMPLES = """examples:
   elasticranker export ./my-checkpoint --depth 6 --output plain
   elasticranker export default --onnx --depth 3 --width 0.5 --output small"""
@@ -35,7 +37,8 @@ def run(args: argparse.Namespace) -> None:
 
     checkpoint = load(args.checkpoint)
     if args.onnx:
-        folder = export_onnx(checkpoint, args.output, depth=args.depth, width=args.width)
+        with phase("exporting"):
+            folder = export_onnx(checkpoint, args.output, depth=args.depth, width=args.width)
         print(f"wrote {folder / GRAPH}, with the tokenizer's files and config.json beside it")
     else:
         folder = export_hugging_face(checkpoint, args.output, depth=args.depth)

@@ -14,6 +14,7 @@ import argparse
 
 from elasticranker.commands.arguments import positive
 from elasticranker.commands.resuming import again
+from elasticranker.progress import phase
 
 RESUME = again("what the teacher has scored is kept")
 EXAMPLES = """examples:
@@ -94,7 +95,8 @@ def run(args: argparse.Namespace) -> None:
         vectors=args.vectors,
     )
     chosen = ("query_prefix", "document_prefix", "max_length", "device", "dtype")
-    teacher = open_teachers(args.teacher, args.teacher_weights, **{name: getattr(args, name) for name in chosen})
+    with phase("loading the teacher"):
+        teacher = open_teachers(args.teacher, args.teacher_weights, **{name: getattr(args, name) for name in chosen})
     folder = prepare_folder(
         args.source, teacher, args.output, settings, negatives=args.negatives, k=args.k, max_queries=args.max_queries
     )

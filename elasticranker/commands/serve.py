@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive
+from elasticranker.extras import missing
 from elasticranker.planning.budget import Budget
 
 if TYPE_CHECKING:
@@ -65,7 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-text-length", type=positive, default=100_000, metavar="CHARS", help="of a text (default: %(default)s)"
     )
     group = parser.add_argument_group("process")
-    group.add_argument("--threads", type=positive, metavar="N", help="threads that the model computes with")
     group.add_argument(
         "--max-connections", type=positive, default=1000, metavar="N", help="answer 503 beyond (default: %(default)s)"
     )
@@ -85,8 +85,6 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     _check_extra()
     with _bind(args.host, args.port) as listener:
-        import torch
-
         from elasticranker.serving.app import create_app
         from elasticranker.serving.guard import Limits
         from elasticranker.serving.schedule import ElasticSchedule
@@ -95,8 +93,6 @@ def run(args: argparse.Namespace) -> None:
         limits = Limits(body=args.max_body * 1_000_000, texts=args.max_texts, text_length=args.max_text_length)
         # A thread that waits for the interpreter gets it after 5 ms otherwise, at every operation of the model.
         sys.setswitchinterval(5e-4)
-        if args.threads is not None:
-            torch.set_num_threads(args.threads)
         ranker = make_ranker(args)
         print(f"loading {ranker.model} and measuring its speed", file=sys.stderr, flush=True)
         scorer = RankerScorer(ranker)
@@ -154,7 +150,7 @@ def _check_extra() -> None:
         import prometheus_client  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise ImportError(f'serving needs {error.name}: pip install -e ".[serve]"') from error
+        raise missing("serving", "serve", error) from error
 
 
 def port(text: str) -> int:

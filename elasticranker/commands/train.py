@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from elasticranker.commands.arguments import positive
 from elasticranker.commands.training_arguments import add_training_settings, training_settings
+from elasticranker.progress import phase
 
 if TYPE_CHECKING:
     from elasticranker.training.trainer.loop import Loop
@@ -86,7 +87,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save-every", type=float, default=300.0, metavar="S", help="seconds between saved states (default: 300)"
     )
     group.add_argument(
-        "--keep", choices=("best", "last"), default="best", help="which averaged weights (default: %(default)s)"
+        "--keep",
+        choices=("best", "last"),
+        default="best",
+        help="which averaged weights: best on held-out queries, or last; without held-out ones it is last (default: "
+        "%(default)s)",
     )
     group.add_argument(
         "--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of activations (default: %(default)s)"
@@ -123,26 +128,31 @@ def make_trainer(args: argparse.Namespace) -> Loop:
         name: getattr(args, name) for name in ("resume", "max_minutes", "validate_every", "save_every", "keep", "dtype")
     }
     if args.stage == "align":
-        from elasticranker.training.trainer.align_stage import AlignmentTrainer
+        with phase("loading libraries"):
+            from elasticranker.training.trainer.align_stage import AlignmentTrainer
 
         if args.teacher is None:
             raise ValueError("--stage align needs the encoder to learn from: name it by --teacher")
-        return AlignmentTrainer(
-            args.backbone,
-            args.teacher,
-            args.data,
-            args.output,
-            training_settings(args),
-            batch_texts=args.batch_pairs,
-            **options,
-        )
+        with phase("loading backbone, teacher and texts"):
+            return AlignmentTrainer(
+                args.backbone,
+                args.teacher,
+                args.data,
+                args.output,
+                training_settings(args),
+                batch_texts=args.batch_pairs,
+                **options,
+            )
     from elasticranker.training.data.groups import read_info
-    from elasticranker.training.trainer.rank_stage import ElasticTrainer
+
+    with phase("loading libraries"):
+        from elasticranker.training.trainer.rank_stage import ElasticTrainer
 
     data = prepared(args.data, args.teacher, Path(args.output))
     temperature = getattr(args, "temperature", read_info(data).get("temperature", 0.02))
     settings = training_settings(args, temperature=temperature, bonus=temperature)
-    return ElasticTrainer(args.backbone, data, args.output, settings, batch_pairs=args.batch_pairs, **options)
+    with phase("loading backbone and data"):
+        return ElasticTrainer(args.backbone, data, args.output, settings, batch_pairs=args.batch_pairs, **options)
 
 
 def prepared(data: str, teacher: str | None, output: Path) -> Path:

@@ -1,8 +1,8 @@
 """Tune a checkpoint's ladder: which plan is best for each budget.
 
 Scores validation queries once with every sub-network, tries thousands of plans on those tables and stores the best of
-each budget in the checkpoint. Prints the ladder, and how much of its quality holds on queries that it wasn't tuned on.
-The checkpoint remembers the queries: an experiment leaves them out.
+each budget in a copy of the checkpoint (--output). Prints the ladder, and how much of its quality holds on queries that
+it wasn't tuned on. The copy remembers the queries: an experiment leaves them out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive
-from elasticranker.commands.card import elastic_folder, write_card
+from elasticranker.commands.card import card_of, elastic_folder, write_card
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,14 +22,18 @@ if TYPE_CHECKING:
     from elasticranker.training.tuning.tables import Table
 
 EXAMPLES = """examples:
-  elasticranker tune --model ./checkpoint --data ./validation --candidates bm25 --queries 150
-  elasticranker tune --model ./checkpoint --data irds:msmarco-passage/dev/small --candidates scoreddocs --queries 200"""
+  elasticranker tune --model ./checkpoint --data ./validation --candidates bm25 --queries 150 --output tuned
+  elasticranker tune --data irds:msmarco-passage/dev/small --candidates scoreddocs --queries 200 --output tuned"""
 HOLDS = 0.97  # share of the tuned quality that must be left on other queries
+# Of some 300 plans tried a budget the luckiest looks about 2.5 standard errors too good; plans differ by about 0.12 a
+# query, so that from a hundred queries on luck stays within HOLDS.
+MIN_QUERIES = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--data", required=True, metavar="COLLECTION", help="validation queries: irds:<id> or a folder")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the tuned copy; must be new")
     parser.add_argument("--corpus", metavar="FILE", help="corpus.tsv[.gz], where the folder has none")
     parser.add_argument(
         "--candidates", default="bm25", metavar="bm25|RUN", help="what to rerank (default: %(default)s)"
@@ -43,28 +47,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trials", type=positive, default=240, metavar="N", help="plans tried a budget (default: %(default)s)"
     )
+    parser.add_argument(
+        "--min-queries",
+        type=positive,
+        default=MIN_QUERIES,
+        metavar="N",
+        help="refuse to tune on fewer (default: %(default)s); lower it to try things out",
+    )
     parser.add_argument("--figure", metavar="FILE", help="draw the front into this PNG")
     add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from tqdm.auto import tqdm
-
     from elasticranker.collections import open_collection
-    from elasticranker.evaluation.candidates import load_candidates
-    from elasticranker.model.checkpoint import query_key, set_ladder
+    from elasticranker.evaluation.candidates import judged, load_candidates
+    from elasticranker.files import new_folder, public_name, refuse_existing
+    from elasticranker.model.checkpoint import copy_checkpoint, query_key, set_ladder
+    from elasticranker.progress import bar
     from elasticranker.training.tuning.search import SHARES, split_half, tune
 
-    folder = elastic_folder(args.model)
+    source = elastic_folder(args.model, args.revision)
+    refuse_existing(args.output)
     ranker = make_ranker(args)
     collection = open_collection(args.data, corpus=args.corpus)
+    refuse_few(len(judged(collection, args.queries)[0]), args)
     candidates = load_candidates(collection, args.candidates, k=args.k, queries=args.queries)
+    refuse_few(candidates.frame["qid"].nunique(), args)
     tables = tabulate(ranker, candidates.frame, candidates.qrels)
     cost = ranker.checkpoint.cost
-    with tqdm(total=3 * len(SHARES), desc="plans", unit="budget") as bar:
-        ladder = tune(tables, cost, trials=args.trials, progress=lambda _: bar.update())
-        split = split_half(tables, cost, trials=args.trials, progress=lambda _: bar.update())
+    with bar(name="trying plans", total=3 * len(SHARES), unit="budgets") as moving:
+        ladder = tune(tables, cost, trials=args.trials, progress=lambda _: moving.update())
+        split = split_half(tables, cost, trials=args.trials, progress=lambda _: moving.update())
     print(report(ladder, split).to_string(index=False))
     worst = min(other / own for own, other in zip(split.own, split.other, strict=True))
     if worst < HOLDS:
@@ -75,11 +89,24 @@ def run(args: argparse.Namespace) -> None:
     if args.figure:
         from elasticranker.evaluation.plots import draw_front
 
-        draw_front(report(ladder, split), args.figure, title=f"{collection.name}, {len(tables)} queries")
+        draw_front(report(ladder, split), args.figure, title=f"{public_name(collection.name)}, {len(tables)} queries")
     keys = sorted(query_key(query) for query in candidates.frame["query"].unique())
-    set_ladder(folder, ladder, {"collection": collection.name.split("/")[-1], "queries": keys})
-    write_card(folder)
-    print(f"stored in {folder}")
+    tuned_on = {"collection": public_name(collection.name), "queries": keys}
+    with new_folder(args.output) as folder:
+        copy_checkpoint(source, folder)
+        set_ladder(folder, ladder, tuned_on)
+        write_card(card_of(folder, name=folder.name), folder / "README.md")
+    print(f"wrote {args.output}, a copy of {args.model} with this ladder")
+
+
+def refuse_few(queries: int, args: argparse.Namespace) -> None:
+    """Raise a ValueError where a ladder would fit its few queries alone."""
+    if queries < args.min_queries:
+        given = f"--queries {args.queries}" if queries == args.queries else f"--data {args.data}"
+        raise ValueError(
+            f"{given}: {queries} judged queries with candidates are too few, a ladder tuned on them fits their luck; "
+            f"{args.min_queries} would do (--min-queries {queries} tunes on them all the same, to try things out)"
+        )
 
 
 def tabulate(ranker: ElasticRanker, frame: pd.DataFrame, qrels: pd.DataFrame) -> list[Table]:

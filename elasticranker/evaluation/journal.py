@@ -42,8 +42,13 @@ class Journal:
                         ) from error
 
     def append(self, entry: dict[str, Any]) -> None:
-        """Add an entry and see it onto the disk."""
+        """Add an entry and see it onto the disk.
+
+        Raises:
+            ValueError: it holds NaN or an infinity, which JSON doesn't know.
+        """
+        line = json.dumps(entry, allow_nan=False)
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(f"{line}\n")
             file.flush()
             os.fsync(file.fileno())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("elasticranker", "torch", "transformers", "pyterrier", "ir-measures", "numpy", "pandas", "scipy")
+BESIDE = 0.5  # what the load average exceeds the cores by while nothing runs but the measurement
 
 
 def processor() -> str:
@@ -40,6 +41,21 @@ def machine() -> dict[str, Any]:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"processor": processor(), "cores": cores, "threads": torch.get_num_threads()}
+
+
+def load_warning(highest: float, cores: int) -> str | None:
+    """What a report says of times that were measured beside other work.
+
+    Args:
+        highest: load average (of one minute) while it was measured.
+        cores: that the process could use.
+    """
+    if highest <= cores + BESIDE:
+        return None
+    return (
+        f"Warning: the load average was up to {highest:.1f} on {cores} cores while this was measured: other work ran "
+        "beside it, so the milliseconds are too high and their ratios less sure."
+    )
 
 
 def today() -> str:

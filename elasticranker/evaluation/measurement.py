@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elasticranker.evaluation.report import cells, footnotes
+from elasticranker.evaluation.report import footnotes, tables
 from elasticranker.files import read_json
-from elasticranker.model.card import markdown_table, public_name
+from elasticranker.model.card import markdown_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,14 +44,15 @@ class Measurement:
             raise ValueError(f"{folder} has no results.csv and manifest.json: name the --output of an experiment")
         made = read_json(manifest)
         table = pd.read_csv(results, dtype={"budget": str}).fillna({"budget": ""})
-        name = public_name(made["job"]["collection"])
-        notes = footnotes({**made["job"], "collection": name}, made["note"])
-        return cls(table, name, made["date"][:10], tuple(notes))
+        return cls(table, made["job"]["collection"], made["date"][:10], tuple(footnotes(made)))
 
     def section(self) -> str:
         """It as Markdown, for `model_card(measured=...)`."""
         date = f", {self.date}" if self.date else ""
-        parts = [f"### {self.collection}{date}", markdown_table(cells(self.results))]
+        shown, tests = tables(self.results)
+        parts = [f"### {self.collection}{date}", markdown_table(shown)]
+        if tests:
+            parts.append(markdown_table(tests))
         if self.notes:
             parts.append("\n".join(f"- {note}" for note in self.notes))
         return "\n\n".join(parts)

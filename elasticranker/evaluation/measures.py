@@ -3,33 +3,75 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+if TYPE_CHECKING:
+    from ir_measures import Measure
+
 MEASURES = ("RR@10", "nDCG@10", "AP", "R@100")
-TESTED = "nDCG@10"  # the measure of the significance test: graded, and less coarse than a reciprocal rank
+TESTED = "nDCG@10"  # where one measure stands for all: graded, and less coarse than a reciprocal rank
 
 
-def effectiveness(run: pd.DataFrame, qrels: pd.DataFrame, *, rel: int = 1) -> pd.DataFrame:
+def parse_measures(names: Sequence[str], *, rel: int = 1) -> dict[str, Measure]:
+    """Measures by the names that tables show.
+
+    Args:
+        names: expressions of ir_measures, such as "RR@10", "nDCG@20" or "P(rel=2)@5".
+        rel: Lowest label that counts as relevant, for measures that want one and don't say it themselves.
+
+    Raises:
+        ValueError: A name isn't a measure, needs a package that isn't installed, or two of them are the same measure.
+
+    Example:
+        >>> parse_measures(["RR@10", "nDCG@10"], rel=2)
+        {'RR@10': RR(rel=2)@10, 'nDCG@10': nDCG@10}
+    """
+    import ir_measures
+
+    parsed: dict[str, Measure] = {}
+    for name in names:
+        try:
+            measure = ir_measures.parse_measure(name)
+            if "rel" in measure.SUPPORTED_PARAMS and "rel" not in measure.params:
+                measure = measure(rel=rel)
+            measure.validate_params()
+            ir_measures.DefaultPipeline.evaluator([measure], pd.DataFrame(columns=["query_id", "doc_id", "relevance"]))
+        except (ValueError, NameError, KeyError, AssertionError) as error:
+            raise ValueError(
+                f"measure {name!r} ({error}): write measures as ir_measures does, such as RR@10, nDCG@20 or P(rel=2)@5"
+            ) from error
+        if measure in parsed.values():
+            raise ValueError(f"measures={list(names)}: {name} comes twice")
+        parsed[name] = measure
+    if not parsed:
+        raise ValueError("measures=[]: name one or more, such as RR@10")
+    return parsed
+
+
+def effectiveness(
+    run: pd.DataFrame, qrels: pd.DataFrame, *, rel: int = 1, measures: Sequence[str] = MEASURES
+) -> pd.DataFrame:
     """Measure a run on every query of the qrels; a query that the run lacks counts 0.
 
     Args:
         run: Columns qid, docno, score.
         qrels: Columns qid, docno, label.
         rel: Lowest label that counts as relevant for RR, AP and R (nDCG uses the labels as they are).
+        measures: What to measure, see `parse_measures`.
 
     Returns:
-        One row a query (qid is the index, sorted), one column a measure of `MEASURES`.
+        One row a query (qid is the index, sorted), one column a measure.
 
     Example:
         >>> effectiveness(run, qrels, rel=2).mean()
     """
     import ir_measures
-    from ir_measures import AP, RR, R, nDCG
 
-    names = {RR(rel=rel) @ 10: "RR@10", nDCG @ 10: "nDCG@10", AP(rel=rel): "AP", R(rel=rel) @ 100: "R@100"}
+    names = {measure: name for name, measure in parse_measures(measures, rel=rel).items()}
     metrics = ir_measures.iter_calc(
         list(names),
         qrels.rename(columns={"qid": "query_id", "docno": "doc_id", "label": "relevance"}),
@@ -39,7 +81,30 @@ def effectiveness(run: pd.DataFrame, qrels: pd.DataFrame, *, rel: int = 1) -> pd
         [(metric.query_id, names[metric.measure], metric.value) for metric in metrics],
         columns=["qid", "measure", "value"],
     )
-    return table.pivot(index="qid", columns="measure", values="value")[list(MEASURES)]
+    return table.pivot(index="qid", columns="measure", values="value")[list(measures)]
+
+
+def significance(per_query: Mapping[str, pd.DataFrame], baseline: str | None) -> pd.DataFrame:
+    """Do systems differ from a baseline? Paired t-tests over queries, Holm-corrected over the systems of each measure.
+
+    Args:
+        per_query: The table of `effectiveness` by system.
+        baseline: One of the systems; None tests nothing.
+
+    Returns:
+        One row a system, one column a measure: p-values, NaN for the baseline itself.
+    """
+    names = list(next(iter(per_query.values())).columns)
+    tests = {
+        name: holm(
+            [
+                float("nan") if baseline in (None, system) else paired_t(values[name], per_query[baseline][name])
+                for system, values in per_query.items()
+            ]
+        )
+        for name in names
+    }
+    return pd.DataFrame(tests, index=list(per_query))
 
 
 def paired_t(values: pd.Series, reference: pd.Series) -> float:

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from elasticranker.evaluation.manifest import load_warning
+from elasticranker.evaluation.systems import FULL
 from elasticranker.files import atomic_write
-from elasticranker.runs.resumable import scoring_settings
-
-if TYPE_CHECKING:
-    from elasticranker.ranker import ElasticRanker
 
 HEADINGS = {
-    "system": "system",
-    "budget": "budget",
-    "RR@10": "RR@10",
-    "nDCG@10": "nDCG@10",
-    "AP": "AP",
-    "R@100": "R@100",
     "gflops_mean": "GFLOPs mean",
     "gflops_max": "GFLOPs max",
     "ms_mean": "ms mean",
     "ms_p50": "ms p50",
     "ms_p95": "ms p95",
-    "p_value": "p vs full",
 }
 NAMES = ("system", "budget")  # the columns that hold no numbers
 
@@ -57,7 +48,7 @@ def _cell(column: str, value: Any, rounded: Callable[[str, float], str]) -> str:
         return value
     if value is None or math.isnan(value):
         return ""
-    if column == "p_value":
+    if column.startswith("p ") or column == "p_value":
         return "<0.001" if value < 0.001 else f"{value:.3f}"
     return rounded(column, value)
 
@@ -83,73 +74,108 @@ def markdown(rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], rule, *rows[1:]])
 
 
-def relative(results: pd.DataFrame) -> pd.DataFrame:
-    """Every row of the reranker as a share of the full model; empty where the full model wasn't measured."""
-    full = results[results["budget"] == "100%"]
-    if full.empty:
-        return pd.DataFrame()
-    reference, ours = full.iloc[0], results[results["system"] == "elastic"]
-    share = {
-        name: [f"{value / reference[name]:.1%}" if reference[name] else "" for value in ours[name]]
-        for name in ("RR@10", "nDCG@10")
-    }
-    return pd.DataFrame(
-        {
-            "budget": ours["budget"],
-            "nDCG@10, share of full": share["nDCG@10"],
-            "RR@10, share of full": share["RR@10"],
-            "FLOPs, share of full": [f"{value / reference['gflops_mean']:.1%}" for value in ours["gflops_mean"]],
-            "times faster than full": [f"{reference['ms_mean'] / value:.1f}" for value in ours["ms_mean"]],
-        }
-    )
+def tables(results: pd.DataFrame) -> tuple[list[list[str]], list[list[str]]]:
+    """The results of a trade-off as cells: effectiveness and cost; and p-values, no cells where nothing was tested."""
+    tests = [column for column in results.columns if column.startswith("p ")]
+    tested = results[[*NAMES, *tests]]
+    return cells(results.drop(columns=tests)), cells(tested) if tested[tests].notna().any(axis=None) else []
 
 
-def footnotes(job: Mapping[str, Any], note: str = "") -> list[str]:
-    """How to read a table: what was counted, on which machine, with which checkpoint."""
+def relative(results: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
+    """Every row of a reranker as a share of its full model; none where the full model wasn't measured."""
+    parts = []
+    for _, ours in results[results["budget"] != ""].groupby("system", sort=False):
+        full = ours[ours["budget"] == FULL]
+        if full.empty:
+            continue
+        reference = full.iloc[0]
+        part = ours[list(NAMES)].copy()
+        for name in measures:
+            shares = [f"{value / reference[name]:.1%}" if reference[name] else "" for value in ours[name]]
+            part[f"{name}, share of full"] = shares
+        part["FLOPs, share of full"] = [f"{value / reference['gflops_mean']:.1%}" for value in ours["gflops_mean"]]
+        part["times faster than full"] = [f"{reference['ms_mean'] / value:.1f}" for value in ours["ms_mean"]]
+        parts.append(part)
+    return pd.concat(parts) if parts else pd.DataFrame()
+
+
+def footnotes(manifest: Mapping[str, Any]) -> list[str]:
+    """How to read a table: what was counted, on which machine, with which checkpoints, and what to beware of."""
+    job, evaluation, measurement = manifest["job"], manifest["evaluation"], manifest["measurement"]
     without = job["queries"] - job["queries with candidates"]
     lines = [
         f"{job['queries']} judged queries of {job['collection']}"
         + (f", {without} of them without candidates (they count 0)" if without else "")
         + (f" ({job['queries left out']} left out: the ladder was tuned on them)" if job["queries left out"] else "")
-        + f"; {job['candidates'] / job['queries with candidates']:.0f} candidates a query; "
-        f"a document is relevant from label {job['relevance level']} (RR, AP, R).",
+        + f"; {job['candidates'] / job['queries with candidates']:.0f} candidates a query; a document is relevant from "
+        f"label {evaluation['relevance level']}, where a measure doesn't say from which.",
         "GFLOPs and milliseconds: per query, the reranker alone with its tokenisation, one query at a time, in turn.",
-        "p: paired t-test on nDCG@10 against the full model, Holm-corrected over the rows of the table.",
-        f"{job['processor']}, {job['threads']} threads, dtype {job['dtype']}; "
-        f"checkpoint {job['checkpoint fingerprint'][:12]}.",
     ]
-    return [*lines, note] if note else lines
+    if evaluation["baseline"] is not None:
+        lines.append(
+            f"p: paired t-test against {evaluation['baseline']}, Holm-corrected over the systems of each measure."
+        )
+    lines.append(f"{job['processor']}, {job['threads']} threads; {_made_with(manifest['systems'])}.")
+    if not measurement["all in turn"]:
+        lines.append(
+            "Systems were measured in different sittings, those of one in turn: milliseconds compare best within one."
+        )
+    if warning := load_warning(measurement["highest load"], job["cores"]):
+        lines.append(warning)
+    if measurement["unfinished"]:
+        lines.append(f"Begun and not finished, so not in the table: {', '.join(measurement['unfinished'])}.")
+    return [*lines, manifest["note"]] if manifest["note"] else lines
 
 
-def write_report(path: str | Path, results: pd.DataFrame, manifest: Mapping[str, Any], *, sittings: int = 1) -> None:
+def _made_with(systems: Mapping[str, Mapping[str, Any]]) -> str:
+    """Checkpoint and dtype of each ranker."""
+    facts = ((about["system"], about["checkpoint fingerprint"][:12], about["dtype"]) for about in systems.values())
+    return "; ".join(f"{name}: checkpoint {digest}, dtype {dtype}" for name, digest, dtype in dict.fromkeys(facts))
+
+
+def write_report(path: str | Path, results: pd.DataFrame, manifest: Mapping[str, Any]) -> None:
     """Write the report of a trade-off experiment.
 
     Args:
         path: The Markdown file; figure and files are named relative to its folder.
         results: The table of results.csv.
         manifest: What manifest.json holds.
-        sittings: How many processes measured it; more than one if it was interrupted.
     """
-    job = manifest["job"]
+    shown, tests = tables(results)
+    dates = sorted({about["date"][:10] for about in manifest["systems"].values()})
+    sittings = manifest["measurement"]["sittings"]
     parts = [
-        f"# Effectiveness against cost: {job['collection']}",
-        f"Measured {manifest['date'][:10]}" + (f", in {sittings} sittings." if sittings > 1 else "."),
-        markdown(cells(results)),
-        "\n".join(f"- {line}" for line in footnotes(job, manifest["note"])),
+        f"# Effectiveness against cost: {manifest['job']['collection']}",
+        f"Measured {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}"
+        + (f", in {sittings} sittings." if sittings > 1 else "."),
+        markdown(shown),
+        "\n".join(f"- {line}" for line in footnotes(manifest)),
     ]
-    shares = relative(results)
+    if tests:
+        parts += [f"p, against {manifest['evaluation']['baseline']}:", markdown(tests)]
+    measures = manifest["evaluation"]["measures"][:2]
+    shares = relative(results, measures)
     if not shares.empty:
         parts.append(markdown(cells(shares)))
     parts += [
-        "![nDCG@10 and RR@10 against GFLOPs per query](tradeoff.png)",
-        "Files: `results.csv` (this table, unrounded), `runs/` (TREC run files), `manifest.json` (versions and "
-        "settings), `journal.jsonl` (every query's rankings, FLOPs and times).",
-        "Versions: " + ", ".join(f"{name} {version}" for name, version in manifest["versions"].items()) + ".",
+        f"![{' and '.join(measures)} against GFLOPs per query](tradeoff.png)",
+        "Files: `results.csv` (these tables, unrounded), `per_query.csv` (every measure, 10^9 FLOPs and milliseconds "
+        "by query and system), `runs/` (TREC run files), `manifest.json` (versions and settings), `journal.jsonl` "
+        "(every query's rankings, FLOPs and times).",
+        *_versions(manifest["systems"]),
     ]
     with atomic_write(path) as file:
         file.write(("\n\n".join(parts) + "\n").encode())
 
 
-def ranker_settings(ranker: ElasticRanker) -> dict[str, Any]:
-    """Settings of a ranker that change scores or times."""
-    return {**scoring_settings(ranker), "batch_size": ranker.batch_size}
+def _versions(systems: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for all systems, or one for each set of versions that they were measured with."""
+    named = {
+        system: ", ".join(f"{name} {v}" for name, v in about["versions"].items()) for system, about in systems.items()
+    }
+    if len(set(named.values())) == 1:
+        return [f"Versions: {next(iter(named.values()))}."]
+    return [
+        f"Versions, of {', '.join(system for system in named if named[system] == text)}: {text}."
+        for text in dict.fromkeys(named.values())
+    ]

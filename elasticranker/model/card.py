@@ -6,11 +6,10 @@ Everything on it is read from the checkpoint and from measurements; what nobody 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from elasticranker.files import is_path, public_name
 from elasticranker.model.checkpoint import Checkpoint
 
 
@@ -134,7 +133,7 @@ def _header(about: Mapping[str, Any]) -> str:
         library_name="elasticranker",
         pipeline_tag="text-ranking",
         tags=["reranker", "cross-encoder", "elastic", "early-exit", "pyterrier"],
-        base_model=backbone if backbone and not _is_path(backbone) else None,
+        base_model=backbone if backbone and not is_path(backbone) else None,
     )
     return f"---\n{data.to_yaml()}\n---"
 
@@ -207,12 +206,3 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells, headings first, as a Markdown table."""
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     return "\n".join("| " + " | ".join(row) + " |" for row in [escaped[0], ["---"] * len(rows[0]), *escaped[1:]])
-
-
-def _is_path(text: str) -> bool:
-    return text.startswith((".", "/", "~")) or os.path.exists(text)
-
-
-def public_name(text: str) -> str:
-    """A name without the folders of the machine that it comes from."""
-    return Path(text).name if not text.startswith("irds:") and _is_path(text) else text

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from elasticranker.files import remove_abandoned, sha256_file, write_json, write_tensors
+from elasticranker.files import public_name, remove_abandoned, sha256_file, write_json, write_tensors
 from elasticranker.model.hub import MANIFEST, resolve
 from elasticranker.model.pairs import PairEncoder
 from elasticranker.model.saved import limit_of, read_settings, read_tokenizer
 from elasticranker.planning.cost import CostModel
 from elasticranker.planning.ladder import Ladder, untuned
 from elasticranker.planning.plan import SubNet
+from elasticranker.progress import phase
 
 FORMAT = 2  # 1 knew no split layout
 READABLE = (1, 2)
 WEIGHTS = "model.safetensors"
+CARD = "README.md"
 LONGEST = 512  # tokens of a pair, where a checkpoint names no limit
 
 
-@dataclass
+@dataclass(repr=False)
 class Checkpoint:
     """A loaded checkpoint.
 
@@ -91,6 +94,18 @@ class Checkpoint:
         limit: int = shape.positions - shape.position_offset
         return min(self.max_length or limit_of(self.tokenizer) or LONGEST, limit)
 
+    def __repr__(self) -> str:
+        shape, depths = self.encoder.shape, self.encoder.depths
+        every = len(depths) > 2 and depths == tuple(range(depths[0], depths[-1] + 1))
+        facts = [
+            f"{shape.layers} layers, {shape.hidden} wide",
+            f"exits after {f'{depths[0]} to {depths[-1]}' if every else ', '.join(map(str, depths))}",
+            f"widths {', '.join(f'{width:g}' for width in self.widths)}",
+            f"{len(self.ladder.rungs)} plans" if self.ladder is not None else "no tuned plans",
+        ]
+        source = self.provenance.get("backbone") or self.provenance.get("source")
+        return f"<Checkpoint: {'; '.join(facts + ([f'from {public_name(str(source))}'] if source else []))}>"
+
     def plans(self) -> Ladder:
         """Its ladder, or the untuned one."""
         return self.ladder if self.ladder is not None else untuned(self.subnets)
@@ -120,7 +135,7 @@ class Checkpoint:
         self.config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         if card:
-            (folder / "README.md").write_text(card, encoding="utf-8")
+            (folder / CARD).write_text(card, encoding="utf-8")
         manifest: dict[str, Any] = {
             "format": FORMAT,
             "shape": asdict(self.encoder.shape),
@@ -133,12 +148,18 @@ class Checkpoint:
             "prompt": self.prompt,
             "ladder": self.ladder.to_json() if self.ladder is not None else None,
             "provenance": self.provenance,
-            "files": {
-                p.name: sha256_file(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != "README.md"
-            },
+            "files": {p.name: sha256_file(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != CARD},
         }
         _write_manifest(folder, manifest)
         return folder
+
+
+def copy_checkpoint(source: str | Path, folder: str | Path) -> None:
+    """Copy an elastic checkpoint's files and its card, not what else lies beside them, into an empty folder."""
+    place = Path(resolve(source))
+    cards = [CARD] if (place / CARD).exists() else []
+    for name in [*read_manifest(place)["files"], *cards, MANIFEST]:
+        shutil.copyfile(place / name, Path(folder) / name)
 
 
 def set_ladder(folder: str | Path, ladder: Ladder, tuned_on: dict[str, Any]) -> None:
@@ -216,6 +237,11 @@ def load(source: str | Path, revision: str | None = None) -> Checkpoint:
         ValueError: there is no such model, files or tensors are missing, truncated or changed, or something that the
             checkpoint asks for isn't supported.
     """
+    with phase(f"loading {public_name(str(source))}"):
+        return _load(source, revision)
+
+
+def _load(source: str | Path, revision: str | None) -> Checkpoint:
     folder = Path(resolve(source, revision))
     if not (folder / MANIFEST).exists():
         return _load_hugging_face(folder, str(source))

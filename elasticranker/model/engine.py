@@ -27,6 +27,7 @@ from elasticranker.planning.cost import CostModel
 from elasticranker.planning.plan import Candidates, Floats, Plan, Ranking, SubNet, Work, walk
 
 Clock = Callable[[], float]
+Progress = Callable[[float], object]
 
 
 @dataclass
@@ -155,11 +156,12 @@ class Engine:
         return self.costs(pairs).whole(self.cost, self.full)
 
     @torch.inference_mode()
-    def rank(self, queries: Sequence[Query]) -> list[Ranking]:
+    def rank(self, queries: Sequence[Query], *, progress: Progress | None = None) -> list[Ranking]:
         """Carry out the plans of some queries together.
 
         Args:
             queries: with their pairs, plans and budgets.
+            progress: called after each batch with the layers that its pairs went through, of full width.
 
         Returns:
             A ranking a query, in the order given.
@@ -167,7 +169,9 @@ class Engine:
         running = [self._start(query) for query in queries]
         while waiting := [item for item in running if item.work is not None]:
             for subnet, items in self._batches(waiting):
-                self._run(subnet, items)
+                layers = self._run(subnet, items)
+                if progress is not None:
+                    progress(len(items) * layers * subnet.width)
             for item in waiting:
                 item.send(item.scores)
         return [item.ranking for item in running if item.ranking is not None]
@@ -210,14 +214,19 @@ class Engine:
         if items:
             yield items[start:]
 
-    def _run(self, subnet: SubNet, items: list[_Item]) -> None:
-        """Score one batch and hand out its scores and, where they may be used again, its hidden states."""
+    def _run(self, subnet: SubNet, items: list[_Item]) -> int:
+        """Score one batch and hand out its scores and, where they may be used again, its hidden states.
+
+        Returns:
+            How many layers were run.
+        """
         layout = self._lay_out([(item.bucket, item.running.query.pairs[item.candidate]) for item in items])
         state = items[0].running.states.get(items[0].candidate)
         if state is not None and subnet.continues(state.subnet):
             hidden, done = torch.cat([item.running.states[item.candidate].hidden for item in items]), state.subnet.depth
         else:
             hidden, done = self._embed(layout, alone=self.cost.apart > 0), 0
+        run = subnet.depth - done
         layers, apart = self.weights(subnet.width), self.cost.apart
         documents = None
         if apart and (not done or done <= apart):
@@ -239,6 +248,7 @@ class Engine:
             else:
                 running.states.pop(item.candidate, None)
             start += size
+        return run
 
     def _queries(self, items: list[_Item], layout: _Layout, subnet: SubNet) -> list[Tensor]:
         """States `[Q, H]` of each item's query text alone after a sub-network, each text run once.

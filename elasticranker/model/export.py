@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from elasticranker.extras import missing
 from elasticranker.files import writable_folder
 from elasticranker.model.checkpoint import Checkpoint
 from elasticranker.model.encoder import LayerWeights, blank_after, padding_mask
@@ -90,7 +91,7 @@ def export_onnx(checkpoint: Checkpoint, folder: str | Path, *, depth: int, width
         import onnxscript  # noqa: F401 (what torch.onnx writes graphs with)
         from onnx_ir.passes.common import ClearMetadataAndDocStringPass
     except ImportError as error:
-        raise ImportError(f"ONNX export needs more packages ({error}): pip install 'elasticranker[onnx]'") from error
+        raise missing("ONNX export", "onnx", error) from error
     folder = writable_folder(folder)
     longest = checkpoint.encoder.shape.positions - checkpoint.encoder.shape.position_offset
     template = PairEncoder(checkpoint.tokenizer, max_length=longest, max_query_length=1).template

@@ -29,6 +29,7 @@ class Settings:
     device: str | None
     dtype: str
     revision: str | None = None
+    threads: int | None = None
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -89,7 +90,15 @@ class Loaded:
     def checkpoint(self) -> Checkpoint:
         """The checkpoint, from disk or the hub."""
         with self._lock:
-            return self.__dict__.get("checkpoint") or load(self.settings.model, self.settings.revision)
+            return self.__dict__.get("checkpoint") or self._load()
+
+    def _load(self) -> Checkpoint:
+        """Not called where the weights are another process's: that one divides the threads."""
+        if self.settings.threads is not None:
+            import torch
+
+            torch.set_num_threads(self.settings.threads)
+        return load(self.settings.model, self.settings.revision)
 
     @cached_property
     def ladder(self) -> Ladder:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from elasticranker.progress import bar
+
 if TYPE_CHECKING:
     from elasticranker.model.engine import Engine
     from elasticranker.planning.ladder import Ladder
@@ -69,14 +71,16 @@ def measure_speed(
     whole = engine.full_cost(pairs)
     prior = -np.arange(candidates, dtype=float)
     flops, seconds = [], []
-    for share in SHARES:
-        job = Query(pairs, prior, ladder.plan(share), int(share * whole))
-        times = []
-        for _ in range(runs + 1):
-            started = time.perf_counter()
-            (ranking,) = engine.rank([job])
-            times.append(time.perf_counter() - started)
-        flops.append(float(ranking.spend.sum()))
-        seconds.append(float(np.median(times[1:])))
+    with bar(name="measuring speed", total=len(SHARES) * (runs + 1), unit="runs") as moving:
+        for share in SHARES:
+            job = Query(pairs, prior, ladder.plan(share), int(share * whole))
+            times = []
+            for _ in range(runs + 1):
+                started = time.perf_counter()
+                (ranking,) = engine.rank([job])
+                times.append(time.perf_counter() - started)
+                moving.update()
+            flops.append(float(ranking.spend.sum()))
+            seconds.append(float(np.median(times[1:])))
     # A slow moment must not make a larger budget look faster than a smaller one.
     return SpeedProfile(tuple(flops), tuple(float(s) for s in np.maximum.accumulate(seconds) + 1e-9 * np.arange(4)))

@@ -72,13 +72,13 @@ class Budget:
 
 def _parse(text: object) -> tuple[str, float]:
     if not isinstance(text, str):
-        raise ValueError(f"budget={text!r}: {_HELP}")
+        raise ValueError(f"budget={text!r}{_meant(text)}: {_HELP}")
     if text.strip().lower() == "full":
         return "share", 1.0
     match = _PATTERN.fullmatch(text)
     unit = match[2].lower() if match else ""
     if match is None or unit not in {"%", *_FLOPS, *_SECONDS}:
-        raise ValueError(f"budget={text!r}: {_HELP}")
+        raise ValueError(f"budget={text!r}{_meant(text)}: {_HELP}")
     number = float(match[1])
     if number <= 0 or not math.isfinite(number):
         raise ValueError(f"budget={text!r} must be above zero: {_HELP}")
@@ -89,6 +89,17 @@ def _parse(text: object) -> tuple[str, float]:
     if unit in _FLOPS:
         return "flops", number * _FLOPS[unit]
     return "time", number * _SECONDS[unit]
+
+
+def _meant(text: object) -> str:
+    """What somebody meant who gave a bare number: "25" and 0.25 are 25 %, what is more than 100 has some other unit."""
+    try:
+        number = float(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return ""
+    if isinstance(text, bool) or not 0 < number <= 100:
+        return " has no unit" if math.isfinite(number) and number > 100 else ""
+    return f" has no unit (did you mean '{_short(100 * number if number < 1 else number)}%'?)"
 
 
 def _short(number: float) -> str:

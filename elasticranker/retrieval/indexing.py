@@ -13,6 +13,8 @@ from typing import IO, Literal, cast, get_args
 import pyterrier as pt
 
 from elasticranker.collections import Collection, build_once, cache_dir
+from elasticranker.files import public_name
+from elasticranker.progress import bar, is_shown, shown
 
 Engine = Literal["pisa", "terrier"]
 PACKAGES = {"pisa": "pyterrier-pisa", "terrier": "pyterrier"}  # another version may write indexes in another form
@@ -43,13 +45,12 @@ def built_index(collection: Collection, engine: Engine, *, verbose: bool = False
         start_terrier()
 
     def build(path: Path) -> None:
-        documents: Iterable[dict[str, str]] = indexable(collection)
-        if verbose:
-            documents = pt.tqdm(documents, desc=f"indexing {collection.name}", unit=" documents")
+        documents = bar(indexable(collection), name=f"indexing {public_name(collection.name)}", unit="documents")
         (build_pisa if engine == "pisa" else build_terrier)(path, documents)
 
     folder = f"{engine}-{version(PACKAGES[engine])}-{collection.fingerprint()}"
-    return build_once(cache_dir() / "indexes" / folder, build)
+    with shown(verbose or is_shown()):
+        return build_once(cache_dir() / "indexes" / folder, build)
 
 
 def indexable(collection: Collection) -> Iterator[dict[str, str]]:

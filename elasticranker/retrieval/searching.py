@@ -9,7 +9,10 @@ import pyterrier as pt
 
 from elasticranker.collections import Collection
 from elasticranker.encodable import encodable
+from elasticranker.progress import bar, is_shown, shown
 from elasticranker.retrieval.indexing import Engine, built_index
+
+TOGETHER = 256  # queries given to the engine at once, between two moves of the bar
 
 
 def bm25(collection: Collection, *, engine: Engine = "pisa", k: int = 100, verbose: bool = False) -> "BM25":
@@ -73,15 +76,20 @@ class BM25(pt.Transformer):
         if asked.empty:
             found = pd.DataFrame({"qid": [], "docno": [], "score": [], "rank": []})
         else:
-            found = self._search().transform(asked)[["qid", "docno", "score", "rank"]]
+            found = self._search(asked)[["qid", "docno", "score", "rank"]]
         found = found.astype({"qid": inp["qid"].dtype, "docno": "str", "score": "float64", "rank": "int64"})
         return inp.drop(columns=["score", "rank"], errors="ignore").merge(found, on="qid")
 
-    def _search(self) -> pt.Transformer:
-        # Not `_engine`: PyTerrier's inspection would take that for the value of the argument `engine`.
+    def _search(self, asked: pd.DataFrame) -> pd.DataFrame:
+        # There is no `_engine`: PyTerrier's inspection would take it for the value of the argument `engine`.
         if self._retriever is None:
-            self._retriever = RETRIEVERS[self.engine](self.index, self.k, self.verbose)
-        return self._retriever
+            self._retriever = RETRIEVERS[self.engine](self.index, self.k)
+        parts = []
+        with shown(self.verbose or is_shown()), bar(name="searching", total=len(asked), unit="queries") as moving:
+            for start in range(0, len(asked), TOGETHER):
+                parts.append(self._retriever.transform(asked.iloc[start : start + TOGETHER]))
+                moving.update(min(TOGETHER, len(asked) - start))
+        return pd.concat(parts)
 
     def fuse_rank_cutoff(self, k: int) -> "BM25 | None":
         """For PyTerrier's `compile`: `bm25 % 10` need not find 100."""
@@ -97,14 +105,14 @@ class BM25(pt.Transformer):
         return hash(repr(self))
 
 
-def pisa(index: Path, k: int, verbose: bool) -> pt.Transformer:
+def pisa(index: Path, k: int) -> pt.Transformer:
     from pyterrier_pisa import PisaIndex
 
-    return PisaIndex(str(index)).bm25(num_results=k, verbose=verbose)
+    return PisaIndex(str(index)).bm25(num_results=k)
 
 
-def terrier(index: Path, k: int, verbose: bool) -> pt.Transformer:
-    return pt.terrier.Retriever(str(index.resolve()), wmodel="BM25", num_results=k, verbose=verbose)
+def terrier(index: Path, k: int) -> pt.Transformer:
+    return pt.terrier.Retriever(str(index.resolve()), wmodel="BM25", num_results=k)
 
 
 def askable_of_pisa(query: str) -> str:

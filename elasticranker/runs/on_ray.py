@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from elasticranker.extras import missing
 from elasticranker.runs.scoring import RETRIES, Failed, Piece, Scored, Scorer, attempt
 
 
@@ -100,7 +101,7 @@ def _import_ray() -> Any:
         import ray.data.block
         import ray.exceptions
     except ImportError as error:
-        raise ImportError(f'--engine ray needs Ray ({error}): pip install -e ".[ray]"') from error
+        raise missing("--engine ray", "ray", error) from error
     return ray
 
 

@@ -13,7 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elasticranker.files import read_json, sha256, sha256_file
+from elasticranker.files import public_name, read_json, sha256, sha256_file
+from elasticranker.progress import bar, phase, shown
 from elasticranker.runs import read_run
 from elasticranker.runs.inputs import refuse_missing_documents, with_queries
 from elasticranker.runs.scoring import Piece, Scorer, Scoring, computed_in, here
@@ -59,7 +60,8 @@ class RerankJob:
         self.pairs_per_part = pairs_per_part or PAIRS_PER_PART
         tag = tag or f"ElasticRanker-{str(ranker.budget).replace(' ', '')}"
         self.scorer = Scorer(ranker, collection, tag, computed_in(ranker))
-        self.candidates = with_queries(read_run(run), collection)
+        with phase(f"reading {public_name(str(run))}"):
+            self.candidates = with_queries(read_run(run), collection)
         self.parts = _cut(self.candidates, self.pairs_per_part)
         self.folder = WorkFolder(output)
         self.identity = self._identity(run)
@@ -143,7 +145,7 @@ def rerank_run(
             for GPUs, which want large batches. `PAIRS_PER_PART` by default.
         scoring: Who scores the parts: `here`, or `score_in_processes` or `score_on_ray` with their settings. It may
             change when a job goes on.
-        progress: Whether to show a bar on standard error.
+        progress: Whether to show bars on standard error.
 
     Returns:
         The path of the output.
@@ -156,13 +158,13 @@ def rerank_run(
     Example:
         >>> rerank_run("bm25.trec", open_collection("trec-dl-2019"), ElasticRanker(budget="25%"), "out.trec.gz")
     """
-    from tqdm import tqdm
-
     if not 1 <= shard[0] <= shard[1]:
         raise ValueError(f"shard {shard[0]}/{shard[1]} does not exist: give i/N with i from 1 to N")
-    job = RerankJob(run, collection, ranker, output, skip_missing=skip_missing, tag=tag, pairs_per_part=pairs_per_part)
+    settings: dict[str, Any] = {"skip_missing": skip_missing, "tag": tag, "pairs_per_part": pairs_per_part}
+    with shown(progress):
+        job = RerankJob(run, collection, ranker, output, **settings)
     folder = job.folder
-    with folder.locked(shard):
+    with folder.locked(shard), shown(progress):
         if folder.finished(job.identity):
             folder.remove()
             return folder.output
@@ -173,12 +175,12 @@ def rerank_run(
         total = sum(sizes[shard[0] - 1 :: shard[1]])
         done = total - sum(sizes[part] for part in pending)
         with (
-            tqdm(total=total, initial=done, unit=" pairs", disable=not progress) as bar,
+            bar(name="scoring", total=total, initial=done, unit="pairs") as moving,
             closing(scoring(job.scorer, [job.piece(part) for part in pending])) as finished,
         ):
             for scored in finished:
                 folder.write(scored.number, [scored.lines])
-                bar.update(sizes[scored.number])
+                moving.update(sizes[scored.number])
         if shard[1] == 1:
             folder.assemble()
     return folder.output

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from elasticranker.files import refuse_other_job, writable_folder
+from elasticranker.progress import bar
 from elasticranker.training.data.array_cache import ArrayCache
 from elasticranker.training.data.groups import Groups, is_prepared, read_info
 from elasticranker.training.data.pseudo import KINDS
@@ -145,11 +145,11 @@ def prepare_source(source: Source, teacher: Teacher, settings: PrepareSettings, 
     if settings.vectors and vectors is None:
         raise ValueError(f"vectors=True (--vectors): the teacher {teacher.name} gives scores alone; name a bi-encoder")
     blocks = []
-    with tqdm(total=len(asked), desc=source.name, unit="query") as bar:
+    with bar(name=f"candidates of {source.name}", total=len(asked), unit="queries") as moving:
         for start in range(0, len(asked), BLOCK):
             rows = slice(start, start + BLOCK)
             blocks.append(_score_block(source, asked, rows, reading, settings, random))
-            bar.update(len(asked[rows]))
+            moving.update(len(asked[rows]))
     candidates, scores, labels = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
     usable = (candidates >= 0).sum(1) > 1
     for number, name in enumerate(names):

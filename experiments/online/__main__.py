@@ -18,7 +18,6 @@ from elasticranker.commands.arguments import (
     add_model_arguments,
     add_result_arguments,
     make_ranker,
-    positive,
     read_candidates,
 )
 from elasticranker.commands.resuming import MEASURED
@@ -146,7 +145,6 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument(
         "--drain", type=float, default=60.0, metavar="S", help="wait for answers so long (default: %(default)g)"
     )
-    load.add_argument("--threads", type=positive, metavar="N", help="threads that the server's model computes with")
     load.set_defaults(run=_load)
     return parser
 

@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from elasticranker.evaluation.manifest import PACKAGES, machine, today, versions
-from elasticranker.evaluation.report import ranker_settings
-from elasticranker.files import atomic_write, locked, read_json, refuse_other_job, writable_folder, write_json
+from elasticranker.evaluation.systems import ranker_settings
+from elasticranker.files import (
+    atomic_write,
+    locked,
+    public_name,
+    read_json,
+    refuse_other_job,
+    writable_folder,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from elasticranker.collections import Collection
@@ -46,7 +54,7 @@ class Job:
         """Everything that results depend on, by the names that a refusal shows."""
         frame = self.candidates.frame
         return {
-            "collection": self.collection.name,
+            "collection": public_name(self.collection.name),
             "queries with candidates": int(frame["qid"].nunique()),
             "candidates": len(frame),
             "candidates fingerprint": self.candidates.fingerprint,

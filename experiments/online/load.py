@@ -110,7 +110,8 @@ def run_load(
             with serve([*model, *_system_arguments(system, objective)], log) as url:
                 send(url, work, np.zeros(1), np.zeros(1, dtype=np.int64), drain=60.0)  # connections, caches
                 replies = send(url, work, times, queries, drain=drain)
-            numbers = summary(as_outcome(replies, work, queries, rel=job.rel), objective)
+            found = summary(as_outcome(replies, work, queries, rel=job.rel), objective)
+            numbers = {name: None if value != value else value for name, value in found.items()}  # JSON knows no NaN
             journal.append({"arrivals": arrivals, "system": system.name, "load": load, "rate": rate, **numbers})
         results = _table(list(journal)[1:])
         folder.write(MEASURED, results)
@@ -121,6 +122,7 @@ def run_load(
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """By load, and within it in the order in which they were measured."""
+    rows = [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("load", kind="stable", ignore_index=True)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from elasticranker.evaluation.interleaved import measure, measured_runs
+from elasticranker.evaluation.interleaved import measure, measured, run_of
 from elasticranker.evaluation.journal import Journal
 from elasticranker.evaluation.measures import effectiveness
 from elasticranker.model.speed import SpeedProfile
@@ -75,14 +75,12 @@ def measure_rungs(
     """
     systems = {f"{share:g}": ranker.with_budget(f"{100 * share:.12g}%") for share in shares}
     measure(systems, candidates, journal, progress=progress)
-    entries = list(journal)
-    runs = measured_runs(entries, candidates)
-    measured = {entry["qid"]: entry["systems"] for entry in entries}
+    known = measured(journal)
     rows = []
     for name, share in zip(systems, shares, strict=True):
-        quality = effectiveness(runs[name], candidates.qrels, rel=rel)
+        quality = effectiveness(run_of(known[name], candidates), candidates.qrels, rel=rel)
         for qid in candidates.frame["qid"].unique():
-            own, full = measured[qid][name], measured[qid][list(systems)[-1]]
+            own, full = known[name][qid], known[list(systems)[-1]][qid]
             values = quality.loc[qid] if qid in quality.index else {"RR@10": 0.0, "nDCG@10": 0.0}
             costs = (int(full["flops"]), int(own["flops"]), own["ms"])
             rows.append((qid, share, *costs, values["RR@10"], values["nDCG@10"]))

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from elasticranker.evaluation.journal import Journal
+from elasticranker.extras import missing
 from experiments.online import report
 from experiments.online.arrivals import ARRIVALS, requests
 from experiments.online.folder import REPLICAS, RUNGS, SIMULATED, Job, opened
@@ -88,7 +89,7 @@ def need(package: str) -> None:
         ImportError: it is not there.
     """
     if importlib.util.find_spec(package) is None:
-        raise ImportError(f'this experiment needs {package}: pip install -e ".[online]"')
+        raise missing("this experiment", "online", package)
 
 
 def check_loads(loads: Sequence[float], arrivals: Sequence[str], seconds: float, slo: float | None) -> None:

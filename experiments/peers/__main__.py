@@ -56,7 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="queries that are reranked together in a round (default: %(default)s)",
     )
-    parser.add_argument("--threads", type=positive, metavar="N", help="of every runtime (default: torch's own choice)")
     parser.add_argument(
         "--without",
         nargs="+",
@@ -82,7 +81,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Compare as the arguments say."""
-    import torch
 
     from elasticranker.files import writable_folder
     from experiments.peers.bench import Settings, run_bench
@@ -97,8 +95,6 @@ def run(args: argparse.Namespace) -> None:
         note=args.note,
     )
     writable_folder(args.output)
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
     ranker = make_ranker(args)
     collection, candidates = read_candidates(args, ranker)
     arguments = dict(vars(args))

@@ -15,7 +15,15 @@ from elasticranker.evaluation.candidates import Candidates
 from elasticranker.evaluation.journal import Journal
 from elasticranker.evaluation.manifest import PACKAGES, machine, today, versions
 from elasticranker.evaluation.measures import effectiveness
-from elasticranker.files import atomic_write, locked, read_json, refuse_other_job, writable_folder, write_json
+from elasticranker.files import (
+    atomic_write,
+    locked,
+    public_name,
+    read_json,
+    refuse_other_job,
+    writable_folder,
+    write_json,
+)
 from elasticranker.planning.budget import Budget
 from experiments.peers import figures, methods, runtimes, sizes, standings
 from experiments.peers.report import Report, Section
@@ -251,11 +259,10 @@ class _Bench:
 
 def _job(collection: Collection, ranker: ElasticRanker, candidates: Candidates, settings: Settings) -> dict[str, Any]:
     """Everything that results depend on but the parts, which may be added one after the other."""
-    from elasticranker.evaluation.report import ranker_settings
+    from elasticranker.evaluation.systems import ranker_settings
 
-    name = collection.name
     return {
-        "collection": Path(name).name if Path(name).is_dir() else name,
+        "collection": public_name(collection.name),
         "queries": candidates.queries,
         "queries with candidates": int(candidates.frame["qid"].nunique()),
         "candidates": len(candidates.frame),

@@ -7,6 +7,7 @@ machine falls on all alike. The online pass is also what effectiveness is measur
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -181,4 +182,4 @@ def _remember(systems: Sequence[System], setup: Setup, frame: pd.DataFrame, jour
     bar.set_description("memory, each system alone")
     for name, mb in peak_memory(jobs, setup, frame):
         _step(bar, f"memory: {name}")
-        journal.append({"part": "memory", "system": name, "mb": mb})
+        journal.append({"part": "memory", "system": name, "mb": None if math.isnan(mb) else mb})

@@ -57,7 +57,8 @@ def summary(systems: Sequence[System], candidates: Candidates, journal: Journal,
     entries = list(journal)
     batches = [entry for entry in entries if entry["part"] == "batch"]
     online = [entry for entry in entries if entry["part"] == "online"]
-    memory = {entry["system"]: entry["mb"] for entry in entries if entry["part"] == "memory"}
+    told = (entry for entry in entries if entry["part"] == "memory" and entry["mb"] is not None)
+    memory = {entry["system"]: entry["mb"] for entry in told}
     rows = []
     for system in systems:
         ms = [entry["systems"][system.name]["ms"] for entry in online]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from elasticranker.extras import missing
 from elasticranker.planning.plan import Floats
 from experiments.peers.setup import Scorer, Setup, Unavailable
 
@@ -128,7 +129,7 @@ def open_systems(
         try:
             systems.append(open_system(name, setup))
         except ImportError as error:
-            skipped[name] = f"not installed ({error}): pip install 'elasticranker[peers]'"
+            skipped[name] = str(missing(name, "peers", error))
         except Unavailable as error:
             skipped[name] = str(error)
     return systems, skipped

@@ -33,7 +33,7 @@ RESULTS = pd.DataFrame(
         "budget": ["", "100%"],
         "nDCG@10": [0.506, 0.712],
         "gflops_mean": [float("nan"), 512.3],
-        "p_value": [0.0001, float("nan")],
+        "p nDCG@10": [0.0001, float("nan")],
     }
 )
 
@@ -130,33 +130,42 @@ def test_a_measured_table_comes_with_its_conditions(known: Checkpoint) -> None:
     notes = ("43 judged queries", "Some Processor, 2 threads")
     card = model_card(known, measured=[Measurement(RESULTS, "trec-dl-2019", "2026-11-23", notes).section()])
     assert "### trec-dl-2019, 2026-11-23" in card
-    assert "| system | budget | nDCG@10 | GFLOPs mean | p vs full |" in card
-    assert "| elastic | 100% | 0.7120 | 512.3 |  |" in card
+    assert "| system | budget | nDCG@10 | GFLOPs mean |" in card
+    assert "| elastic | 100% | 0.7120 | 512.3 |" in card
+    assert "| system | budget | p nDCG@10 |" in card
+    assert "| bm25 |  | <0.001 |" in card
     assert "- Some Processor, 2 threads" in card
 
 
 def test_a_measurement_is_read_from_an_experiment(known: Checkpoint, tmp_path: Path) -> None:
     job = {
-        "collection": "/home/me/trec-dl-2019",
+        "collection": "trec-dl-2019",
         "queries": 43,
         "queries with candidates": 43,
         "queries left out": 0,
         "candidates": 4300,
-        "relevance level": 2,
         "processor": "Some Processor",
+        "cores": 2,
         "threads": 2,
-        "dtype": "float32",
-        "checkpoint fingerprint": "0123456789abcdef",
     }
-    manifest = {"job": job, "note": "easier than the full collection", "date": "2026-11-23T10:00:00+00:00"}
+    system = {"system": "elastic", "checkpoint fingerprint": "0123456789abcdef", "dtype": "float32"}
+    manifest = {
+        "job": job,
+        "systems": {"elastic 100%": system},
+        "evaluation": {"measures": ["nDCG@10"], "baseline": "elastic 100%", "relevance level": 2},
+        "measurement": {"sittings": 1, "all in turn": True, "highest load": 1.5, "unfinished": []},
+        "note": "easier than the full collection",
+        "date": "2026-11-23T10:00:00+00:00",
+    }
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     RESULTS.to_csv(tmp_path / "results.csv", index=False)
     card = model_card(known, measured=[Measurement.read(tmp_path).section()])
     assert "### trec-dl-2019, 2026-11-23" in card
     assert "43 judged queries of trec-dl-2019; 100 candidates a query" in card
-    assert "- Some Processor, 2 threads, dtype float32" in card
+    assert "- Some Processor, 2 threads; elastic: checkpoint 0123456789ab, dtype float32." in card
+    assert "load average" not in card
     assert "- easier than the full collection" in card
-    assert "| bm25 |  | 0.5060 |  | <0.001 |" in card
+    assert "| bm25 |  | 0.5060 |  |" in card
 
 
 def test_a_folder_without_a_measurement_is_refused(tmp_path: Path) -> None:

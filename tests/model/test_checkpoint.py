@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from elasticranker.model.checkpoint import fingerprint, load
+from elasticranker.model.checkpoint import copy_checkpoint, fingerprint, load
 from tests.planning.test_cost import elastic
 
 
@@ -93,3 +93,22 @@ def test_the_fingerprint_follows_the_weights(saved: Path, copy: Path) -> None:
     checkpoint = load(copy)
     checkpoint.encoder.embeddings.token.data += 1
     assert fingerprint(checkpoint.save(copy)) != fingerprint(saved)
+
+
+def test_its_repr_is_one_line_of_what_it_holds(tmp_path: Path) -> None:
+    checkpoint = elastic(tmp_path)
+    assert repr(checkpoint) == (
+        "<Checkpoint: 3 layers, 32 wide; exits after 0 to 3; widths 1, 0.75, 0.5, 0.25; no tuned plans>"
+    )
+    checkpoint.provenance = {"backbone": "/home/me/small"}
+    assert repr(checkpoint).endswith("; from small>")
+
+
+def test_a_copy_is_the_checkpoint_and_its_card_without_what_lies_beside_them(copy: Path, tmp_path: Path) -> None:
+    (copy / "notes.txt").write_text("mine")
+    (tmp_path / "twin").mkdir()
+    copy_checkpoint(copy, tmp_path / "twin")
+    assert fingerprint(tmp_path / "twin") == fingerprint(copy)
+    assert repr(load(tmp_path / "twin")) == repr(load(copy))
+    assert (tmp_path / "twin" / "README.md").read_text() == "# card"
+    assert not (tmp_path / "twin" / "notes.txt").exists()

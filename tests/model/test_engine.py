@@ -111,3 +111,14 @@ def test_a_deadline_ends_between_batches_and_loses_nothing(checkpoint) -> None:
     assert 0 < sum(scored) < len(scored)
     assert sorted(ranking.order.tolist()) == list(range(len(scored)))
     assert [scored[i] for i in ranking.order] == sorted(scored, reverse=True)
+
+
+def test_progress_is_told_after_every_batch_in_layers_of_full_width(checkpoint) -> None:
+    plan = Plan((Stage(SubNet(0), 0.1), Stage(SubNet(1, 0.5), 0.2), Stage(SubNet(3), 0.7)))
+    told: list[float] = []
+    engine = engine_of(checkpoint, batch_size=64)
+    rankings = engine.rank(queries(engine, plan, share=0.6), progress=told.append)
+    reached = [subnet for ranking in rankings for subnet in ranking.subnets]
+    narrow, full = reached.count(SubNet(1, 0.5)), reached.count(SubNet(3))
+    assert len(told) > 10
+    assert 3 * full + 0.5 * narrow <= sum(told) <= 3 * full + 0.5 * (narrow + full)

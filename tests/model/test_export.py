@@ -210,4 +210,4 @@ def test_missing_packages_are_named(
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     command = ["export", str(tmp_path / "elastic"), "--onnx", "--depth", "2", "--output", str(tmp_path / "graph")]
     assert main(command) == 2
-    assert "pip install 'elasticranker[onnx]'" in capsys.readouterr().err
+    assert 'of the extra onnx: pip install -e ".[onnx]" in the clone' in capsys.readouterr().err

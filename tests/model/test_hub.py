@@ -171,13 +171,19 @@ def test_rankers_of_two_revisions_are_two() -> None:
     assert first != second and first == ElasticRanker("me/model", revision="v1")
 
 
-@pytest.mark.parametrize("command", [["tune", "--data", "python-docs", "--model"], ["card"]])
-def test_nothing_is_written_into_the_cache(
-    cold_cache: Path, saved: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+def test_a_card_of_what_is_in_the_cache_is_written_elsewhere(
+    cold_cache: Path, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put_in_cache(cold_cache, "me/cached", saved)
-    assert main([*command, "me/cached"]) == 2
-    assert "me/cached: there is no such folder; get one with ElasticRanker('me/cached')" in capsys.readouterr().err
+    before = {path: path.read_bytes() for path in cold_cache.rglob("*") if path.is_file()}
+    assert main(["card", "me/cached", "--output", str(tmp_path / "card.md")]) == 0
+    assert "ElasticRanker('me/cached', budget='25%')" in (tmp_path / "card.md").read_text()
+    assert {path: path.read_bytes() for path in cold_cache.rglob("*") if path.is_file()} == before
+
+
+def test_only_an_elastic_checkpoint_has_a_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["card", save_backbone(tmp_path / "plain")]) == 2
+    assert "only an elastic checkpoint has a ladder and a card of ours" in capsys.readouterr().err
 
 
 def test_the_command_line_pins_a_revision(cold_cache: Path, saved: Path, capsys: pytest.CaptureFixture[str]) -> None:

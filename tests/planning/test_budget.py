@@ -35,6 +35,20 @@ def test_nonsense_is_refused_with_the_remedy(text: object) -> None:
     assert repr(text) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "suggestion"), [("25", "'25%'"), (25, "'25%'"), ("0.25", "'25%'"), (0.1, "'10%'"), (" 100 ", "'100%'")]
+)
+def test_a_number_without_a_unit_is_told_what_it_may_mean(given: object, suggestion: str) -> None:
+    with pytest.raises(ValueError, match=rf"has no unit \(did you mean {suggestion}\?\): write"):
+        Budget(given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", ["250", 4096])
+def test_a_number_that_is_no_share_is_told_to_have_a_unit(given: object) -> None:
+    with pytest.raises(ValueError, match="has no unit: write a share"):
+        Budget(given)  # type: ignore[arg-type]
+
+
 @given(st.floats(1e-6, 100), st.sampled_from(["%", " GFLOPs", " ms", " s", " TFLOPs"]))
 def test_a_budget_prints_as_it_is_typed(number: float, unit: str) -> None:
     budget = Budget(f"{number:.6f}{unit}") if number > 1e-5 else Budget(f"1{unit}")

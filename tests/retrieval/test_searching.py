@@ -13,7 +13,7 @@ from ir_measures import RR, R
 
 from elasticranker import retrieval
 from elasticranker.collections import Collection, cache_dir, open_collection
-from elasticranker.retrieval import indexing
+from elasticranker.retrieval import indexing, searching
 from elasticranker.retrieval.searching import BM25
 
 CORPUS = {
@@ -94,6 +94,11 @@ def test_two_of_one_index_are_equal_and_a_smaller_cutoff_is_not(collection, bm25
     assert hash(again) == hash(bm25)
 
 
+def test_what_pyterrier_shows_of_it_is_what_it_was_made_with(bm25):
+    shown = {attribute.name: attribute.value for attribute in pt.inspect.transformer_attributes(bm25)}
+    assert shown == {"index": bm25.index, "engine": "pisa", "k": 3, "verbose": False}
+
+
 def test_a_rank_cutoff_is_pushed_into_the_search(bm25):
     assert (bm25 % 1).compile() == BM25(bm25.index, k=1)
     assert bm25.fuse_rank_cutoff(5) is None
@@ -128,9 +133,18 @@ def test_indexing_and_searching_print_nothing(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_progress_bar_shows_when_asked_for(tmp_path, capfd):
-    retrieval.bm25(write(tmp_path, CORPUS), verbose=True)
-    assert f"indexing {tmp_path}: 5 documents" in capfd.readouterr().err
+def test_bars_show_when_asked_for(tmp_path, capfd):
+    retrieval.bm25(write(tmp_path, CORPUS), verbose=True)(queries("fox", "cat", ""))
+    err = capfd.readouterr().err
+    assert f"indexing {tmp_path.name}: 5 documents" in err
+    assert "searching: 100%" in err and "2/2" in err
+
+
+def test_queries_are_searched_in_parts_as_they_are_together(collection, bm25, monkeypatch):
+    asked = queries("fox", "sleeping cat", "unheardof", "day", "night")
+    together = bm25(asked)
+    monkeypatch.setattr(searching, "TOGETHER", 2)
+    pd.testing.assert_frame_equal(retrieval.bm25(collection, k=3)(asked), together)
 
 
 @pytest.mark.parametrize(

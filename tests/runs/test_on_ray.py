@@ -109,5 +109,5 @@ def test_a_missing_ray_is_named_with_its_remedy(rerank_bytes, tmp_path, monkeypa
         return wanted(name, *arguments, **settings)
 
     monkeypatch.setattr(builtins, "__import__", without_ray)
-    with pytest.raises(ImportError, match=r'--engine ray needs Ray .*pip install -e "\.\[ray\]"'):
+    with pytest.raises(ImportError, match=r'--engine ray needs ray, of the extra ray: pip install -e "\.\[ray\]"'):
         rerank_bytes(mortal_folder(tmp_path / "collection"), FakeRanker())

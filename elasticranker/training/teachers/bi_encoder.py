@@ -10,12 +10,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from elasticranker.model.checkpoint import fingerprint
 from elasticranker.model.encoder import blank_after, padding_mask
 from elasticranker.model.huggingface import from_hugging_face
 from elasticranker.model.saved import SavedSettings, read_settings, read_tokenizer
+from elasticranker.progress import bar
 from elasticranker.training.data.array_cache import ArrayCache
 from elasticranker.training.data.sources import Source, TrainingQuery
 from elasticranker.training.origin import place_name
@@ -97,14 +97,14 @@ class BiEncoderTeacher:
         order = sorted(range(len(encoded)), key=lambda index: -len(encoded[index]))
         vectors = np.zeros((len(texts), self.encoder.shape.hidden), dtype=np.float16)
         weights = self.encoder.weights(1.0, self.dtype)
-        with tqdm(total=len(order), desc="teacher", unit="text") as bar:
+        with bar(name="teacher", total=len(order), unit="texts") as moving:
             start = 0
             while start < len(order):
                 longest = -(-len(encoded[order[start]]) // 8) * 8
                 rows = order[start : start + max(1, batch_tokens // longest)]
                 vectors[rows] = self._pool([encoded[row] for row in rows], longest, weights).cpu().numpy()
                 start += len(rows)
-                bar.update(len(rows))
+                moving.update(len(rows))
         return vectors
 
     def _pool(self, rows: list[list[int]], longest: int, weights: list) -> Tensor:

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.loaded import choose_dtype
+from elasticranker.progress import phase
 from elasticranker.training.data.batches import each_tensor
 from elasticranker.training.settings import TrainingSettings
 from elasticranker.training.trainer.ahead import ahead
@@ -52,7 +53,8 @@ class Loop(ABC):
         max_minutes: stop (resumably) so long after this object was made.
         validate_every: steps between validations on held-out data.
         save_every: seconds between saved states.
-        keep: the weights that `finish` gets: `best` on held-out data, or `last`; averaged ones in both cases.
+        keep: the weights that `finish` gets: `best` on held-out data (`last` where there is none), or `last`; averaged
+            ones in both cases.
         dtype: `auto` (bfloat16 where the processor multiplies in it), `float32` or `bfloat16`. Master weights,
             losses and the optimiser are float32 all the same.
         on_step: called with the number of steps done after each.
@@ -102,8 +104,8 @@ class Loop(ABC):
         """This process's data of step `number`, on the CPU: a named tuple of tensors with `pairs`, their number."""
 
     @abstractmethod
-    def validate(self) -> dict[str, Any]:
-        """Figures of the averaged weights on held-out data; the higher its `score`, the better."""
+    def validate(self) -> dict[str, Any] | None:
+        """Figures of the averaged weights on held-out data; the higher its `score`, the better. None without any."""
 
     @abstractmethod
     def finish(self, kept: str, weights: dict[str, Tensor]) -> None:
@@ -260,8 +262,10 @@ class Loop(ABC):
     def _validate(self) -> None:
         if not self.accelerator.is_main_process:
             return
-        with self.average.applied():
+        with self.average.applied(), phase("validating"):
             result = self.validate()
+            if result is None:
+                return
             if result["score"] > self.progress.best:
                 self.progress.best = result["score"]
                 self.folder.save_weights("best", self.encoder.state_dict())

@@ -6,6 +6,7 @@ Needs torch, transformers, accelerate, safetensors and numpy, nothing else.
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic, 
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.huggingface import from_hugging_face
 from elasticranker.model.saved import read_tokenizer
+from elasticranker.progress import bar
 from elasticranker.training.data.batches import Sampler, StepData, each_tensor
 from elasticranker.training.data.groups import Groups, digest, read_info
 from elasticranker.training.origin import place_name
@@ -105,6 +107,13 @@ class ElasticTrainer(Loop):
             processes=self.accelerator.num_processes,
             batch_pairs=batch_pairs or (512 if self.device.type == "cuda" else 64),
         )
+        if self.keep == "best" and not self.sampler.groups.held_out.any():
+            warnings.warn(
+                f"keep='best': {data} holds out no query that would tell which weights are best, so the last ones are "
+                "kept. A tenth of a source's queries are held out, so prepare ten or more; keep='last' (--keep last) "
+                "says that the last ones are meant",
+                stacklevel=2,
+            )
         self.module = ElasticStep(self.encoder, settings, self.dtype, self.accelerator.num_processes)
         self._begin()
 
@@ -122,11 +131,12 @@ class ElasticTrainer(Loop):
         settings = self.settings
         if self.start is not None or len(settings.widths) == 1 or not settings.importance_steps:
             return
-        numbers = range(settings.steps, settings.steps + settings.importance_steps)
+        drawn = range(settings.steps, settings.steps + settings.importance_steps)
+        numbers = bar(drawn, name="ordering heads and neurons", unit="steps")
         samples = (self.sampler.step(number, whole=True) for number in numbers)
         order_by_importance(self.module, (each_tensor(data, lambda tensor: tensor.to(self.device)) for data in samples))
 
-    def validate(self) -> dict[str, Any]:
+    def validate(self) -> dict[str, Any] | None:
         """See `elasticranker.training.trainer.validation.validate`."""
         return validate(self.encoder, self.sampler, self.dtype, self.device)
 

@@ -108,7 +108,7 @@ class RunFolder:
         """Add a line to `log.jsonl`."""
         if self.writes:
             with open(self.path / "log.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
+                file.write(json.dumps(values, allow_nan=False) + "\n")
 
     def _cut_log(self, step: int) -> None:
         log = self.path / "log.jsonl"

@@ -21,12 +21,12 @@ def validate(
     *,
     queries: int = 160,
     candidates: int = 20,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Reciprocal rank of the first judged positive at every exit of full width, and agreement with the teacher.
 
     Returns:
         `rr` (mean over judged queries, an exit each), `agreement` (mean top-1 agreement with the teacher) and `score`,
-        the mean of both over exits: what `best` is chosen by.
+        the mean of both over exits: what `best` is chosen by. None where no query is held out.
     """
     ranks, agreements = [], []
     for data in sampler.validation(queries, candidates):
@@ -40,7 +40,7 @@ def validate(
         rank = 1 + (scores > best).sum(-1)  # [exits, groups]
         ranks.append(torch.where(positive.any(-1), 1.0 / rank, torch.nan).cpu())
     if not ranks:
-        return {"score": float("-inf")}
+        return None
     found = torch.cat(ranks, 1).numpy()
     found = found[:, ~np.isnan(found[0])]
     rr = found.mean(1) if found.shape[1] else np.zeros(len(found))

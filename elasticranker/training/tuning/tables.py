@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from elasticranker.model.engine import Engine
 from elasticranker.model.pairs import Pair
 from elasticranker.planning.cost import CostModel
 from elasticranker.planning.plan import Candidates, Floats, Plan, Ranking, SubNet, walk
+from elasticranker.progress import bar
 
 CUTOFF = 10
 LOST = 0.1  # what losing the full model's first costs beyond its mean
@@ -97,7 +97,7 @@ def make_tables(
         together: queries whose pairs share batches.
     """
     tables = []
-    with tqdm(total=len(queries), desc="score tables", unit="query") as bar:
+    with bar(name="score tables", total=len(queries), unit="queries") as moving:
         for start in range(0, len(queries), together):
             part = queries[start : start + together]
             pairs = [pair for query in part for pair in query[0]]
@@ -113,5 +113,5 @@ def make_tables(
                 bare = engine.costs(own)
                 tables.append(Table(replace(bare, prior=prior), by_subnet, labels, engine.full))
                 first += len(own)
-            bar.update(len(part))
+            moving.update(len(part))
     return tables

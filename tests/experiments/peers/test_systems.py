@@ -83,7 +83,7 @@ def test_what_is_not_installed_or_left_out_is_named(setup: Setup, monkeypatch: p
     assert [system.name for system in systems] == [FULL_FLOAT32, FULL, "ours, 50%"]
     assert skipped.keys() == PEERS.keys()
     assert skipped["onnxruntime, int8"] == "left out with --without"
-    assert "pip install 'elasticranker[peers]'" in skipped["openvino, float32"]
+    assert 'of the extra peers: pip install -e ".[peers]"' in skipped["openvino, float32"]
 
 
 def test_processor_runtimes_are_skipped_elsewhere(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:

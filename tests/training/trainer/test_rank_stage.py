@@ -196,3 +196,19 @@ def test_other_widths_or_exits_than_the_checkpoint_has_are_refused(trainer, tmp_
         trainer("second", start=start, changed={"widths": (1.0, 0.125)})
     with pytest.raises(ValueError, match=r"no exit after layers \[1\]"):
         trainer("third", start=start, changed={"depths": (1, 2)})
+
+
+def test_without_held_out_queries_the_last_weights_are_kept_and_it_says_so(trainer, tmp_path):
+    make_groups(tmp_path / "source", held_out=0).save(tmp_path / "all")
+    with pytest.warns(UserWarning, match=r"holds out no query.*so the last ones are kept"):
+        run = trainer(data=tmp_path / "all", validate_every=2)
+    run.train()
+    assert load(run.product).provenance["kept"] == "last"
+    assert [row["step"] for row in log(tmp_path / "run")] == [6]
+    assert "Infinity" not in (tmp_path / "run" / "log.jsonl").read_text()
+
+
+def test_who_asks_for_the_last_weights_is_not_warned(trainer, tmp_path, recwarn):
+    make_groups(tmp_path / "source", held_out=0).save(tmp_path / "all")
+    trainer(data=tmp_path / "all", keep="last")
+    assert not [warning for warning in recwarn if "held out" in str(warning.message)]

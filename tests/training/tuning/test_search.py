@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from elasticranker import ElasticRanker
-from elasticranker.cli import main
+from elasticranker.cli import build_parser, main
+from elasticranker.commands import tune as command
 from elasticranker.model.checkpoint import load, query_key
 from elasticranker.model.engine import Query
 from elasticranker.planning.cost import CostModel
@@ -20,6 +21,7 @@ from tests.backbones import WORDS
 from tests.fakes import write_collection
 from tests.planning.test_cost import elastic, engine_of
 
+Capture = pytest.CaptureFixture[str]
 COST = CostModel(6, 64, 4, 16, 256, 64, dict.fromkeys(range(7), "interaction"))
 FULL = SubNet(6)
 SUBNETS = [SubNet(0)] + [SubNet(depth, width) for depth in range(1, 7) for width in (0.5, 1.0)]
@@ -150,35 +152,84 @@ def validation(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_command_stores_a_ladder_and_what_it_was_tuned_on(
-    tmp_path: Path, validation: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from elasticranker.commands import tune as command
+@pytest.fixture
+def tuning(tmp_path: Path, validation: Path) -> list[str]:
+    """The command line that tunes a random checkpoint on the validation queries, into `tmp_path`/tuned."""
+    folder = elastic(tmp_path / "source").save(tmp_path / "checkpoint", card="a card")
+    arguments = ["tune", "--model", str(folder), "--data", str(validation), "--candidates", "first", "--trials", "8"]
+    return [*arguments, "--output", str(tmp_path / "tuned"), "--min-queries", "12"]
 
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_command_stores_a_ladder_in_a_copy_and_leaves_the_checkpoint_as_it_was(
+    tmp_path: Path, validation: Path, tuning: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
     monkeypatch.setattr(command, "HOLDS", 0.0)  # a random model's scores are luck; the check itself is tested above
-    folder = elastic(tmp_path / "source").save(tmp_path / "checkpoint")
-    before = ElasticRanker(str(folder)).fingerprint
-    arguments = ["tune", "--model", str(folder), "--data", str(validation), "--candidates", "first"]
-    assert main([*arguments, "--trials", "8", "--figure", str(tmp_path / "front.png")]) == 0
+    before = files(tmp_path / "checkpoint")
+    assert main([*tuning, "--figure", str(tmp_path / "front.png")]) == 0
     assert "held out" in capsys.readouterr().out
-    ranker = ElasticRanker(str(folder), budget="10%")
+    assert files(tmp_path / "checkpoint") == before
+    tuned = tmp_path / "tuned"
+    ranker = ElasticRanker(str(tuned), budget="10%")
     assert len(ranker.ladder) == 11
-    assert ranker.fingerprint != before
+    assert ranker.fingerprint != ElasticRanker(str(tmp_path / "checkpoint")).fingerprint
     assert len(ranker.tuned_on) == 12
     first = (validation / "queries.tsv").read_text().split("\n")[0].split("\t")[1]
     assert query_key(first) in ranker.tuned_on
     assert (tmp_path / "front.png").stat().st_size > 1000
-    assert load(folder).ladder is not None
+    assert load(tuned).ladder is not None
+    assert "# tuned" in (tuned / "README.md").read_text()
+
+
+def test_the_command_names_where_to_write(tuning: list[str], capsys: Capture) -> None:
+    at = tuning.index("--output")
+    with pytest.raises(SystemExit):
+        main(tuning[:at] + tuning[at + 2 :])
+    assert "required: --output" in capsys.readouterr().err
+
+
+@pytest.fixture
+def nothing_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raising(*_: object) -> None:
+        raise AssertionError("pairs were scored")
+
+    monkeypatch.setattr(command, "tabulate", raising)
+
+
+@pytest.mark.usefixtures("nothing_scored")
+def test_nothing_is_overwritten(tmp_path: Path, tuning: list[str], capsys: Capture) -> None:
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "precious").write_text("mine")
+    assert main(tuning) == 2
+    assert "tuned is there already, and is not overwritten: name another --output" in capsys.readouterr().err
+    assert files(tmp_path / "tuned") == {"precious": b"mine"}
+
+
+@pytest.mark.usefixtures("nothing_scored")
+@pytest.mark.parametrize("changed", [["--min-queries", "13"], ["--queries", "11"]])
+def test_few_queries_are_refused_before_the_work_with_the_number_that_would_do(
+    tmp_path: Path, tuning: list[str], capsys: Capture, changed: list[str]
+) -> None:
+    assert main([*tuning, *changed]) == 2
+    error = capsys.readouterr().err
+    few, enough = ("12", "13") if "13" in changed else ("11", "12")
+    assert f"{few} judged queries" in error and f"{enough} would do (--min-queries {few}" in error
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_a_hundred_queries_would_do_unless_told_otherwise() -> None:
+    parsed = build_parser().parse_args(["tune", "--data", "d", "--output", "o"])
+    assert parsed.min_queries == 100
 
 
 def test_a_ladder_that_fits_only_its_own_queries_is_refused(
-    tmp_path: Path, validation: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tuning: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    from elasticranker.commands import tune as command
-
     monkeypatch.setattr(command, "HOLDS", 1.5)
-    folder = elastic(tmp_path / "source").save(tmp_path / "checkpoint")
-    arguments = ["tune", "--model", str(folder), "--data", str(validation), "--candidates", "first", "--trials", "8"]
-    assert main(arguments) == 2
+    assert main(tuning) == 2
     assert "is not stored" in capsys.readouterr().err
-    assert load(folder).ladder is None
+    assert load(tmp_path / "checkpoint").ladder is None
+    assert not (tmp_path / "tuned").exists()
