@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from elasticranker.commands.arguments import positive
+from elasticranker.commands.resuming import again
 
 PROGRAM = "python -m experiments.joint"
-RESUME = "run the same command again to go on: checkpoints and measured sentences are kept"
+RESUME = again("checkpoints and measured sentences are kept")
 EXAMPLES = """examples:
   python -m experiments.joint translate ./multi30k --output out
   python -m experiments.joint translate ./multi30k --source de --target en --epochs 5 --output out
