@@ -122,6 +122,10 @@ class EnergyRouter(pt.Transformer):
         self.super_cost = super_cost
         self.trace = trace
 
+    def set_parameter(self, name: str, value: Any) -> None:
+        """For PyTerrier's grid search: become the router that this argument makes."""
+        vars(self).update(vars(pt.inspect.transformer_apply_attributes(self, **{name: value})))
+
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Rank the candidates of each query by Swift or by Super; see the class for what comes out."""
         pt.validate.columns(inp, includes=self.transform_inputs(), context=self)

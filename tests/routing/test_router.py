@@ -224,6 +224,14 @@ def test_pyterrier_remakes_it_with_other_arguments():
     assert remade.super_share == 0.5
 
 
+def test_pyterriers_grid_search_checks_what_it_sets():
+    router = EnergyRouter(Judge(), Judge(), swift_cost=1, super_cost=2)
+    router.set_parameter("budget", "50%")
+    assert router.budget == EnergyRouter(Judge(), Judge(), budget="50%").budget
+    with pytest.raises(ValueError, match="fast"):
+        router.set_parameter("budget", "fast")
+
+
 @pytest.mark.parametrize("trace", [False, True])
 def test_an_empty_frame_gets_the_right_columns_and_types(trace):
     router = EnergyRouter(Judge(), Judge(), super_share=0.5, trace=trace)
