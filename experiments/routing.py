@@ -24,7 +24,7 @@ from elasticranker.evaluation.journal import Journal
 from elasticranker.evaluation.manifest import machine, today, versions
 from elasticranker.evaluation.measures import effectiveness
 from elasticranker.files import atomic_write, locked, read_json, refuse_other_job, writable_folder, write_json
-from elasticranker.frames import strictly_decreasing
+from elasticranker.frames import in_incoming_order
 from elasticranker.routing import query_energies
 from elasticranker.routing.costs import Cost, query_costs
 from elasticranker.routing.energies import ENERGIES, get_energy
@@ -184,7 +184,7 @@ def _described(ranker: pt.Transformer) -> dict[str, Any]:
 def _outcome(name: str, entries: list[dict[str, Any]], run: pd.DataFrame, candidates: Candidates, rel: int) -> Outcome:
     costs = {e["qid"]: (e["systems"][name]["flops"] / 1e9, e["systems"][name]["ms"]) for e in entries}
     return Outcome(
-        effectiveness(strictly_decreasing(run), candidates.qrels, rel=rel),  # as the router would return it
+        effectiveness(in_incoming_order(run).untied(), candidates.qrels, rel=rel),  # as the router would return it
         pd.DataFrame.from_dict(costs, orient="index", columns=["gflops", "ms"]).reindex(
             candidates.frame["qid"].unique()
         ),

@@ -16,6 +16,7 @@ import pyterrier as pt
 
 from elasticranker.evaluation.candidates import Candidates
 from elasticranker.evaluation.journal import Journal
+from elasticranker.frames import in_incoming_order
 
 WARM_UP = 3  # queries reranked untimed by every system first: threads start, weights are cut, memory is mapped
 
@@ -36,7 +37,7 @@ def measure(
     """
     from tqdm import tqdm
 
-    frames = [frame for _, frame in candidates.frame.groupby("qid", sort=False)]
+    frames = list(in_incoming_order(candidates.frame).frames())
     done = {entry["qid"] for entry in journal}
     pending = [(position, frame) for position, frame in enumerate(frames) if frame["qid"].iloc[0] not in done]
     for _, frame in pending[:WARM_UP]:

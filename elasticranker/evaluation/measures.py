@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from elasticranker.frames import for_ir_measures
+
 MEASURES = ("RR@10", "nDCG@10", "AP", "R@100")
 TESTED = "nDCG@10"  # the measure of the significance test: graded, and less coarse than a reciprocal rank
 
@@ -32,8 +34,8 @@ def effectiveness(run: pd.DataFrame, qrels: pd.DataFrame, *, rel: int = 1) -> pd
     names = {RR(rel=rel) @ 10: "RR@10", nDCG @ 10: "nDCG@10", AP(rel=rel): "AP", R(rel=rel) @ 100: "R@100"}
     metrics = ir_measures.iter_calc(
         list(names),
-        qrels.rename(columns={"qid": "query_id", "docno": "doc_id", "label": "relevance"}),
-        run.rename(columns={"qid": "query_id", "docno": "doc_id"})[["query_id", "doc_id", "score"]],
+        for_ir_measures(qrels, "label"),
+        for_ir_measures(run, "score"),
     )
     table = pd.DataFrame(
         [(metric.query_id, names[metric.measure], metric.value) for metric in metrics],
