@@ -62,7 +62,8 @@ def run_tradeoff(
         nDCG@10 against the full model, Holm-corrected over the table's rows.
 
     Raises:
-        ValueError: A budget is unknown or comes twice, the ranker doesn't trace, or `output` holds another experiment.
+        ValueError: A budget is unknown or comes twice, the ranker doesn't trace, the first stage is called like one of
+            ours, or `output` holds another experiment.
         OSError: `output` cannot be written, or another process is writing it.
 
     Example:
@@ -70,6 +71,11 @@ def run_tradeoff(
         >>> run_tradeoff(collection, ElasticRanker(trace=True), load_candidates(collection), output="out")
     """
     systems = _systems(ranker, budgets)
+    if candidates.system in map(system_name, systems):
+        raise ValueError(
+            f"the first stage is called {candidates.system!r}, like one of the systems measured here, and their runs "
+            "would be mixed up: rename its run file"
+        )
     rel = collection.relevance_level() if rel is None else rel
     job = _job(collection, ranker, candidates, list(systems), rel)
     folder = writable_folder(output)
