@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from elasticranker.frames import check_texts, in_incoming_order
+from elasticranker.frames import Lists, floats, in_incoming_order
 from elasticranker.model.checkpoint import fingerprint, is_elastic, tuned_on
 from elasticranker.model.hub import check_name, resolve
 from elasticranker.model.loaded import Loaded, Settings
@@ -235,13 +235,15 @@ class ElasticRanker(pt.Transformer):
 
     def full_cost(self, frame: pd.DataFrame) -> pd.Series:
         """FLOPs of the full model over each query's candidates, by qid."""
-        costs = {qid: self.engine.full_cost(pairs) for qid, pairs in self.pairs(frame)}
-        return pd.Series(costs, dtype="int64", name="full_cost")
+        priced = [(qid, self.engine.full_cost(pairs)) for qid, pairs in self.pairs(frame)]
+        qids = pd.Index([qid for qid, _ in priced], tupleize_cols=False)
+        return pd.Series([cost for _, cost in priced], index=qids, dtype="int64", name="full_cost")
 
     def pairs(self, frame: pd.DataFrame) -> Iterator[tuple[Any, list[Pair]]]:
         """Each query's qid and tokenised pairs, in incoming order."""
-        for rows in self._chunks(self._ordered(frame)):
-            yield from self._pairs(rows)
+        lists = self._lists(frame)
+        for some in self._chunks(lists):
+            yield from zip(lists.qids[some.start : some.stop], self._pairs(lists, some), strict=True)
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Rerank the candidates of every query.
@@ -254,20 +256,20 @@ class ElasticRanker(pt.Transformer):
 
         Raises:
             KeyError: a column is missing.
-            ValueError: a text is missing (the docno is named).
+            ValueError: a column is there twice, or a qid, docno, query or text is missing (column and row are named).
         """
         self._validate(inp)
+        lists = self._lists(inp)
         if not len(inp):
             return self._empty(inp)
-        ordered = self._ordered(inp)
-        check_texts(ordered, self.text_field)
-        parts = []
+        scores = floats(lists.frame, "score") if "score" in lists.frame else None
+        rankings: list[Ranking] = []
         with shown(self.verbose or is_shown()):
             self._load()
-            with bar(name="ElasticRanker", total=len(ordered), unit="pairs", hidden=not self.verbose) as moving:
-                for rows in self._chunks(ordered):
-                    parts.append(self._rerank(rows, moving))
-        return pd.concat(parts, ignore_index=True)
+            with bar(name="ElasticRanker", total=len(lists.frame), unit="pairs", hidden=not self.verbose) as moving:
+                for some in self._chunks(lists):
+                    rankings += self._rank(lists, some, scores, moving)
+        return self._joined(lists, rankings)
 
     def _load(self) -> Engine:
         """The engine; a budget of time is ready to be spent, too."""
@@ -309,39 +311,38 @@ class ElasticRanker(pt.Transformer):
             )
         return frame
 
-    def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Queries in the order of their first row, each one's candidates in incoming order, cut to `depth`."""
-        ordered = in_incoming_order(frame)
-        return ordered if self.depth is None else ordered[ordered["rank"] < self.depth].reset_index(drop=True)
+    def _lists(self, frame: pd.DataFrame) -> Lists:
+        """The candidates of each query as they came, checked and cut to `depth`."""
+        lists = in_incoming_order(frame, texts=("query", self.text_field))
+        return lists if self.depth is None else lists.head(self.depth)
 
-    def _chunks(self, frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        """Whole queries, as many at a time as memory and fair timing allow (one at a time under a time budget)."""
+    def _chunks(self, lists: Lists) -> Iterator[range]:
+        """Whole lists, as many at a time as memory and fair timing allow (one at a time under a time budget)."""
         start = 0
-        pending = 0
-        for _, rows in frame.groupby("qid", sort=False).indices.items():
-            first, size = int(rows[0]), len(rows)
-            if pending and (pending + size > CHUNK_PAIRS or self.budget.kind == "time"):
-                yield frame.iloc[start:first]
-                start, pending = first, 0
-            pending += size
-        if pending:
-            yield frame.iloc[start:]
+        for number in range(1, len(lists) + 1):
+            whole = number == len(lists) or self.budget.kind == "time"
+            if whole or lists.starts[number + 1] - lists.starts[start] > CHUNK_PAIRS:
+                yield range(start, number)
+                start = number
 
-    def _pairs(self, frame: pd.DataFrame) -> Iterator[tuple[Any, list[Pair]]]:
-        """Each query's pairs; every distinct text of the frame is tokenised once."""
+    def _pairs(self, lists: Lists, some: range) -> list[list[Pair]]:
+        """The pairs of some lists; every distinct text of theirs is tokenised once."""
         encoder = self._loaded.engine.pairs
-        queries = dict(zip(frame["query"].unique(), encoder.queries(frame["query"].unique().tolist()), strict=True))
-        texts = frame[self.text_field].unique().tolist()
-        documents = dict(zip(texts, encoder.tokens(texts), strict=True))
-        for qid, rows in frame.groupby("qid", sort=False):
-            made: dict[tuple[str, str], Pair] = {}
-            pairs = []
-            for texts_of_pair in zip(rows["query"], rows[self.text_field], strict=True):
-                query, document = queries[texts_of_pair[0]], documents[texts_of_pair[1]]
-                pair = made.setdefault(texts_of_pair, encoder.pair(query, document))
+        rows = lists.rows(some.start, some.stop)
+        queries, texts = (lists.frame[column].iloc[rows].tolist() for column in ("query", self.text_field))
+        asked, read = list(dict.fromkeys(queries)), list(dict.fromkeys(texts))
+        query_tokens = dict(zip(asked, encoder.queries(asked), strict=True))
+        text_tokens = dict(zip(read, encoder.tokens(read), strict=True))
+        made: list[list[Pair]] = []
+        for number in some:
+            seen: dict[tuple[str, str], Pair] = {}
+            made.append([])
+            for row in range(lists.starts[number] - rows.start, lists.starts[number + 1] - rows.start):
+                query, document = query_tokens[queries[row]], text_tokens[texts[row]]
+                pair = seen.setdefault((queries[row], texts[row]), encoder.pair(query, document))
                 self._count_cut(len(pair.query) < len(query) or len(pair.document) < len(document))
-                pairs.append(pair)
-            yield qid, pairs
+                made[-1].append(pair)
+        return made
 
     def _count_cut(self, cut: bool) -> None:
         if cut and not self._loaded.warned:
@@ -354,30 +355,25 @@ class ElasticRanker(pt.Transformer):
             )
         self.truncated += cut
 
-    def _rerank(self, frame: pd.DataFrame, moving: tqdm) -> pd.DataFrame:
+    def _rank(self, lists: Lists, some: range, scores: Floats | None, moving: tqdm) -> list[Ranking]:
+        """The rankings of some lists, given the incoming scores of all rows; the bar moves by their rows."""
         from elasticranker.model.engine import Query
 
         engine, ladder = self._loaded.engine, self._loaded.ladder
         started = time.perf_counter()
         queries = []
-        sizes = []
-        scores = pd.to_numeric(frame["score"], errors="coerce").to_numpy(float) if "score" in frame.columns else None
-        first = 0
         layers = 0.0  # that all pairs will go through, roughly: what the bar moves by
-        for _, pairs in self._pairs(frame):
+        for number, pairs in zip(some, self._pairs(lists, some), strict=True):
             whole = engine.full_cost(pairs)
             budget, deadline = self._allowance(whole, started)
-            prior: Floats | None = scores[first : first + len(pairs)] if scores is not None else None
+            prior: Floats | None = None if scores is None else scores[lists.rows(number, number + 1)]
             share = min(1.0, budget / whole)
-            plan = ladder.plan(share)
             layers += share * len(pairs) * engine.full.depth
-            queries.append(Query(pairs, prior, plan, budget, deadline))
-            sizes.append(len(pairs))
-            first += len(pairs)
-        advance = part_of(moving, len(frame), layers)
+            queries.append(Query(pairs, prior, ladder.plan(share), budget, deadline))
+        advance = part_of(moving, sum(len(query.pairs) for query in queries), layers)
         rankings = engine.rank(queries, progress=advance)
         advance(layers)
-        return self._joined(frame, sizes, rankings)
+        return rankings
 
     def _allowance(self, whole: int, started: float) -> tuple[int, float | None]:
         """A query's budget in FLOPs, and its deadline where it is one of time."""
@@ -391,12 +387,12 @@ class ElasticRanker(pt.Transformer):
         left = TIME_MARGIN * (deadline - time.perf_counter())
         return min(whole, int(self._loaded.speed.flops_in(left))), deadline
 
-    def _joined(self, frame: pd.DataFrame, sizes: list[int], rankings: list[Ranking]) -> pd.DataFrame:
-        offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        order = np.concatenate([ranking.order + offset for ranking, offset in zip(rankings, offsets, strict=True)])
-        result = frame.iloc[order].reset_index(drop=True)
+    def _joined(self, lists: Lists, rankings: list[Ranking]) -> pd.DataFrame:
+        """The rows of all lists as they were ranked."""
+        order = np.concatenate([rows.start + ranking.order for rows, ranking in zip(lists, rankings, strict=True)])
+        result = lists.frame.iloc[order].reset_index(drop=True)
         result["score"] = np.concatenate([ranking.scores for ranking in rankings])
-        result["rank"] = np.concatenate([np.arange(size) for size in sizes])
+        result["rank"] = np.concatenate([np.arange(len(ranking.order)) for ranking in rankings])
         if self.trace:
             subnets = [ranking.subnets[index] for ranking in rankings for index in ranking.order]
             result["exit_depth"] = np.asarray([-1 if s is None else s.depth for s in subnets])

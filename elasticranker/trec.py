@@ -6,22 +6,22 @@ written rank is not trusted.
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
+from elasticranker.encodable import encodable
 from elasticranker.files import atomic_write
+from elasticranker.progress import bar
+from elasticranker.textfiles import compressed, read_lines
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def read_run(path: str | Path) -> pd.DataFrame:
-    """Read a run file, plain or gzip (known by its content).
+    """Read a run file, plain or compressed (see `elasticranker.textfiles`).
 
     Args:
         path: The file.
@@ -31,8 +31,8 @@ def read_run(path: str | Path) -> pd.DataFrame:
         candidates by falling score (equal scores in the order of the file); rank counts from 0.
 
     Raises:
-        ValueError: A line is malformed, a score is no finite number, a candidate comes twice, or the gzip data is
-            damaged. The message names file and line.
+        ValueError: A line is malformed, a score is no finite number, a candidate comes twice, or the file is damaged
+            or of an unknown compressed form. The message names file and line.
         OSError: The file cannot be opened.
 
     Example:
@@ -43,10 +43,8 @@ def read_run(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     queries: dict[str, dict[str, float]] = {}
-    for number, line in _lines(Path(path)):
+    for number, line in bar(read_lines(path), name=f"reading {Path(path).name}", unit="lines", delay=1.0):
         fields = line.split()
-        if not fields:
-            continue
         if len(fields) != 6:
             raise ValueError(
                 f"{path}, line {number}: expected `qid Q0 docno rank score tag`, got {len(fields)} fields: "
@@ -76,63 +74,60 @@ def _score(text: str, path: str | Path, number: int) -> float:
     return score
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers (from 1) and lines of a plain or gzip text file; damage becomes a ValueError with its place."""
-    number = 0
-    with open(path, "rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        file: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
-        try:
-            for number, line in enumerate(file, start=1):
-                yield number, line.decode("utf-8")
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(
-                f"{path}, after line {number}: damaged gzip data ({error}); the file is incomplete"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not UTF-8 text ({error.reason})") from error
-
-
 def format_run(frame: pd.DataFrame, tag: str) -> Iterator[str]:
     """The lines of a run, each with its newline: ranks count from 1, scores keep full precision.
 
     Args:
-        frame: Columns qid, docno and score, and rank if the order of equal scores matters.
+        frame: Columns qid, docno and score, and rank if the order of equal scores matters. Names may be whole numbers.
         tag: Name of the system, the last field of every line.
 
     Raises:
-        ValueError: A name is empty or has white space in it, or a score is not finite: a run file cannot hold that.
+        ValueError: A name is missing, empty or has white space in it, a candidate comes twice, or a score is not
+            finite: a run file cannot hold that.
     """
-    _check_name(tag, "tag")
-    keys, rising = (["score", "rank"], [False, True]) if "rank" in frame else (["score"], [False])
-    for qid, candidates in frame.groupby("qid", sort=False):
-        _check_name(str(qid), "qid")
-        ordered = candidates.sort_values(keys, ascending=rising, kind="stable")
-        for rank, (docno, score) in enumerate(zip(ordered["docno"], ordered["score"], strict=True), start=1):
-            _check_name(docno, "docno")
+    import numpy as np
+    import pandas as pd
+
+    from elasticranker.frames import Lists, as_text, floats
+
+    check_name(tag, "tag")
+    scores = floats(frame, "score")
+    ties = floats(frame, "rank") if "rank" in frame else np.zeros(len(frame))
+    place = np.empty(len(frame))
+    place[np.lexsort((ties, -scores))] = np.arange(len(frame))
+    qids, docnos = as_text(frame, "qid"), as_text(frame, "docno")
+    lists = Lists.by(pd.DataFrame({"qid": qids, "docno": docnos, "score": scores}), place)
+    for qid, candidates in zip(lists.qids, lists.frames(), strict=True):
+        check_name(qid, "qid")
+        written = set()
+        for rank, (docno, score) in enumerate(zip(candidates["docno"], candidates["score"], strict=True), start=1):
+            check_name(docno, "docno")
             if not math.isfinite(score):
                 raise ValueError(f"the score of {docno} for the query {qid} is {score}: a run file cannot hold it")
+            if docno in written:
+                raise ValueError(f"{docno} comes a second time for the query {qid}: a run file cannot hold that")
+            written.add(docno)
             yield f"{qid} Q0 {docno} {rank} {float(score)!r} {tag}\n"
 
 
-def _check_name(name: str, what: str) -> None:
-    if len(name.split()) != 1 or name != name.strip():
-        raise ValueError(f"the {what} {name!r} is empty or has white space in it: a run file cannot hold it")
+def check_name(name: str, what: str) -> None:
+    """Refuse a name that a run file cannot hold.
 
+    Args:
+        name: A qid, a docno or a tag.
+        what: Which of them.
 
-@contextmanager
-def open_run(file: IO[bytes], name: str | Path) -> Iterator[IO[bytes]]:
-    """Wrap a binary file so that it is compressed where `name` ends in .gz; equal input gives equal bytes."""
-    if not str(name).endswith(".gz"):
-        yield file
-        return
-    with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as packed:
-        yield packed  # type: ignore[misc]
+    Raises:
+        ValueError: It is empty, has white space in it, begins with a byte order mark, or is no UTF-8.
+    """
+    if name.split() != [name] or name.startswith("\ufeff") or encodable(name) != name:
+        raise ValueError(
+            f"the {what} {name!r} is empty, has white space in it, or is no UTF-8: a run file cannot hold it"
+        )
 
 
 def write_run(path: str | Path, frame: pd.DataFrame, tag: str) -> None:
-    """Write a run file, gzip by suffix; it appears under its name only when it is complete.
+    """Write a run file, compressed if its name ends in .gz, .bz2 or .xz; it appears only when it is complete.
 
     Args:
         path: The file; an older one is replaced.
@@ -140,11 +135,11 @@ def write_run(path: str | Path, frame: pd.DataFrame, tag: str) -> None:
         tag: Name of the system, the last field of every line.
 
     Raises:
-        ValueError: A name has white space in it.
+        ValueError: A run file cannot hold the frame, see `format_run`, or the name is one of another compressed form.
         OSError: The file cannot be written, or the disk is full.
 
     Example:
         >>> write_run("out.trec.gz", ranker.transform(candidates), "elastic-25%")
     """
-    with atomic_write(path) as file, open_run(file, path) as lines:
+    with atomic_write(path) as file, compressed(file, path) as lines:
         lines.writelines(line.encode() for line in format_run(frame, tag))

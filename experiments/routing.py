@@ -33,7 +33,7 @@ from elasticranker.files import (
     writable_folder,
     write_json,
 )
-from elasticranker.frames import strictly_decreasing
+from elasticranker.frames import in_incoming_order
 from elasticranker.routing import query_energies
 from elasticranker.routing.costs import Cost, query_costs
 from elasticranker.routing.energies import ENERGIES, get_energy
@@ -195,7 +195,7 @@ def _described(ranker: pt.Transformer) -> dict[str, Any]:
 def _outcome(rankings: Rankings, run: pd.DataFrame, candidates: Candidates, rel: int) -> Outcome:
     costs = {qid: (ranking["flops"] / 1e9, ranking["ms"]) for qid, ranking in rankings.items()}
     return Outcome(
-        effectiveness(strictly_decreasing(run), candidates.qrels, rel=rel),  # as the router would return it
+        effectiveness(in_incoming_order(run).untied(), candidates.qrels, rel=rel),  # as the router would return it
         pd.DataFrame.from_dict(costs, orient="index", columns=["gflops", "ms"]).reindex(
             candidates.frame["qid"].unique()
         ),

@@ -64,7 +64,8 @@ def _bytes_of_a_run(queries: int = 5, depth: int = 1_000) -> tuple[float, float,
     import numpy as np
     import pandas as pd
 
-    from elasticranker.runs import format_run, open_run, read_run
+    from elasticranker.runs import format_run, read_run
+    from elasticranker.textfiles import compressed
 
     random, rows = np.random.default_rng(0), queries * depth
     frame = pd.DataFrame(
@@ -76,7 +77,7 @@ def _bytes_of_a_run(queries: int = 5, depth: int = 1_000) -> tuple[float, float,
     )
     lines = "".join(format_run(frame, "ElasticRanker-25%")).encode()
     packed = io.BytesIO()
-    with open_run(packed, "run.trec.gz") as file:
+    with compressed(packed, "run.trec.gz") as file:
         file.write(lines)
     with tempfile.NamedTemporaryFile(suffix=".trec") as place:
         place.write(lines)

@@ -14,12 +14,12 @@ def open_collection(name: str | os.PathLike[str], *, corpus: str | os.PathLike[s
 
     Args:
         name: "python-docs", "irds:" and an ir_datasets id, or a folder with `corpus.tsv`, `queries.tsv` and `qrels.txt`
-            (each may be gzipped).
-        corpus: for a folder, a `corpus.tsv[.gz]` that is elsewhere.
+            (each plain, or compressed: `.gz`, `.bz2`, `.xz`).
+        corpus: for a folder, a corpus that is elsewhere.
 
     Raises:
         FileNotFoundError: no such folder or corpus file.
-        ValueError: no such dataset, or `corpus` with a collection that has its own.
+        ValueError: no such dataset, `corpus` with a collection that has its own, or one in an unknown compressed form.
 
     Example:
         >>> open_collection("python-docs").queries().shape

@@ -47,10 +47,25 @@ class Collection(ABC):
     def fingerprint(self) -> str:
         """A short text, fit for a file name, that changes whenever the documents may have changed."""
 
+    def label_meanings(self) -> dict[int, str]:
+        """What each label of the judgements means; nothing where that isn't documented."""
+        return {}
+
     def relevance_level(self) -> int:
-        """The lowest label that counts as relevant: 2 where the labels go up to 3 (TREC Deep Learning), else 1."""
-        labels = self.qrels()["label"]
-        return 2 if len(labels) and labels.max() == 3 else 1
+        """The lowest label that counts as relevant: 2 where the labels go up to 3 (TREC Deep Learning), else 1.
+
+        Raises:
+            ValueError: no label is 0 or less, so that every judged document would count: somebody has to say which do.
+        """
+        labels, meanings = set(self.qrels()["label"].tolist()), self.label_meanings()
+        known = sorted(labels | meanings.keys())
+        if len(known) > 1 and known[0] > 0:
+            documented = "".join(f"\n  {label}: {meaning}" for label, meaning in sorted(meanings.items()))
+            raise ValueError(
+                f"the labels of {self.name} are {', '.join(map(str, known))}, and none says that a document is not "
+                f"relevant: give the lowest label that counts as relevant (--rel K, rel=K){documented}"
+            )
+        return 2 if max(labels, default=0) == 3 else 1
 
     def text_loader(self, field: str = "text", *, verbose: bool = False, skip_missing: bool = False) -> TextLoader:
         """A transformer that adds the documents' texts to a frame.

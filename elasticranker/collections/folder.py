@@ -13,6 +13,7 @@ from elasticranker.collections.base import Collection
 from elasticranker.collections.cache import build_once, cache_dir
 from elasticranker.collections.text_store import read_store, write_store
 from elasticranker.progress import bar
+from elasticranker.textfiles import compression, find, plain_name
 from elasticranker.trec import read_run
 
 
@@ -25,10 +26,10 @@ class FileCollection(Collection):
 
     @abstractmethod
     def file(self, stem: str, remedy: str) -> Path:
-        """Where the file `stem` (such as "corpus.tsv") or its `.gz` is.
+        """Where the file `stem` (such as "corpus.tsv") is, or a compressed one (`elasticranker.textfiles`).
 
         Raises:
-            FileNotFoundError: neither is there; says so, and the remedy.
+            FileNotFoundError: none is there; says so, and the remedy.
         """
 
     def corpus_file(self) -> Path:
@@ -59,7 +60,7 @@ class FileCollection(Collection):
 
 @dataclass(frozen=True)
 class Folder(FileCollection):
-    """A folder with `corpus.tsv`, `queries.tsv`, `qrels.txt` (each may be gzipped: `.gz`) and `*.trec[.gz]` runs.
+    """A folder with `corpus.tsv`, `queries.tsv`, `qrels.txt` and `*.trec` runs, each plain or `.gz`, `.bz2` or `.xz`.
 
     Attributes:
         path: the folder.
@@ -75,6 +76,8 @@ class Folder(FileCollection):
                 f"no folder {str(self.path)!r}: a collection is 'python-docs', 'irds:' and an ir_datasets id, "
                 "or a folder with corpus.tsv, queries.tsv and qrels.txt"
             )
+        if self.corpus_path is not None:
+            compression(self.corpus_path)  # refuses what it doesn't know
         if self.corpus_path is not None and not self.corpus_path.is_file():
             raise FileNotFoundError(f"no corpus file {str(self.corpus_path)!r}: it holds docno <tab> text lines")
 
@@ -83,20 +86,20 @@ class Folder(FileCollection):
         return str(self.path)
 
     def file(self, stem: str, remedy: str) -> Path:
-        for path in (self.path / stem, self.path / f"{stem}.gz"):
-            if path.is_file():
-                return path
-        raise FileNotFoundError(f"{self.path} has neither {stem} nor {stem}.gz: {remedy}")
+        path = find(self.path / stem)
+        if path is None:
+            raise FileNotFoundError(f"{self.path} has no {stem} (nor {stem}.gz, .bz2 or .xz): {remedy}")
+        return path
 
     def corpus_file(self) -> Path:
         return self.corpus_path or super().corpus_file()
 
     def run(self, name: str) -> pd.DataFrame:
         runs = {
-            path.name.removesuffix(".gz").removesuffix(".trec"): path
+            plain_name(path.name).removesuffix(".trec"): path
             for path in sorted(self.path.iterdir())
-            if path.name.endswith((".trec", ".trec.gz"))
+            if plain_name(path.name).endswith(".trec")
         }
         if name not in runs:
-            raise ValueError(f"{self.path} has no run {name!r} (NAME.trec or NAME.trec.gz); it has: {list(runs)}")
+            raise ValueError(f"{self.path} has no run {name!r} (NAME.trec, or NAME.trec.gz); it has: {list(runs)}")
         return read_run(runs[name])

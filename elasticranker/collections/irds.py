@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from elasticranker.collections.base import Collection
+from elasticranker.frames import in_incoming_order
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class IrDataset(Collection):
             {"qid": "str", "docno": "str", "label": "int64"}
         )
 
+    def label_meanings(self) -> dict[int, str]:
+        return {int(label): " ".join(meaning.split()) for label, meaning in self._part("qrels").qrels_defs().items()}
+
     def corpus(self) -> Iterator[dict[str, str]]:
         for document in self._part("docs").docs_iter():
             yield {"docno": document.doc_id, "text": document.default_text()}
@@ -50,13 +54,12 @@ class IrDataset(Collection):
         if name != "scoreddocs":
             raise ValueError(f"{self.name} has no run {name!r}; the candidates of a dataset are called 'scoreddocs'")
         rows = [(row.query_id, row.doc_id, row.score) for row in self._part("scoreddocs").scoreddocs_iter()]
-        frame = pd.DataFrame(rows, columns=["qid", "docno", "score"]).astype(
-            {"qid": "str", "docno": "str", "score": "float64"}
-        )
-        ranks = frame.groupby("qid", sort=False)["score"].rank(method="first", ascending=False)
-        frame["rank"] = ranks.astype("int64") - 1
-        order = frame.assign(group=frame.groupby("qid", sort=False).ngroup()).sort_values(["group", "rank"]).index
-        return frame.loc[order].reset_index(drop=True)
+        frame = pd.DataFrame(rows, columns=["qid", "docno", "score"])
+        twice = frame[frame.duplicated(["qid", "docno"])]
+        if len(twice):
+            qid, docno = twice[["qid", "docno"]].iloc[0]
+            raise ValueError(f"{self.name}: {docno} comes a second time for the query {qid} in its scoreddocs")
+        return in_incoming_order(frame.astype({"qid": "str", "docno": "str", "score": "float64"})).frame
 
     def fingerprint(self) -> str:
         import ir_datasets

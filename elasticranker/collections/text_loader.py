@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Protocol
 import pandas as pd
 import pyterrier as pt
 
+from elasticranker.frames import NAMES, as_text, check
+
 
 class Texts(Protocol):
     """What the loader asks of a collection."""
@@ -49,20 +51,25 @@ class TextLoader(pt.Transformer):
 
         Raises:
             KeyError: documents that the collection hasn't; counts them and names the first few.
+            ValueError: a row without a docno, or one that is neither text nor a whole number; names the row.
         """
         pt.validate.columns(inp, includes=["docno"], context=self)
-        texts = self.collection.texts(inp["docno"].unique()) if len(inp) else {}
-        missing = [docno for docno in inp["docno"].unique() if docno not in texts]
+        check(inp, names=[name for name in NAMES if name in inp], others=[self.field])
+        docnos = as_text(inp, "docno")
+        wanted = list(dict.fromkeys(docnos))
+        texts = self.collection.texts(wanted) if wanted else {}
+        missing = [docno for docno in wanted if docno not in texts]
         if missing:
             complaint = (
-                f"{len(missing):,} of {inp['docno'].nunique():,} documents are not in {self.collection.name}: "
+                f"{len(missing):,} of {len(wanted):,} documents are not in {self.collection.name}: "
                 f"{', '.join(map(repr, missing[:5]))}{', ...' if len(missing) > 5 else ''}"
             )
             if not self.skip_missing:
                 raise KeyError(f"{complaint}. Is it the right corpus? skip_missing=True (--skip-missing) drops them")
             warnings.warn(f"{complaint}; dropped", stacklevel=2)
-            inp = inp[inp["docno"].isin(texts.keys())].reset_index(drop=True)
-        column = pd.Series([texts[docno] for docno in inp["docno"]], index=inp.index, dtype=object)
+            inp = inp[[docno in texts for docno in docnos]].reset_index(drop=True)
+        found = [texts[docno] for docno in docnos if docno in texts]
+        column = pd.Series(found, index=inp.index, dtype=object)
         return inp.assign(**{self.field: column})
 
     def __repr__(self) -> str:

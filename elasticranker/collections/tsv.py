@@ -1,36 +1,13 @@
 """Reading `key <tab> text` files and TREC qrels, with the file and line number in every complaint."""
 
-import gzip
-import zlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 import pandas as pd
 
-
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers from 1 and the lines of a UTF-8 file (gzip by suffix), blank ones left out.
-
-    Only a line feed ends a line: texts hold carriage returns and Unicode's other line ends.
-
-    Raises:
-        ValueError: not UTF-8, or damaged gzip; with file and line number.
-    """
-    opener = gzip.open if path.suffix == ".gz" else open
-    with cast(IO[bytes], opener(path, "rb")) as file:
-        number = 0
-        try:
-            for number, line in enumerate(file, 1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                if text.strip():
-                    yield number, text
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not UTF-8 ({error.reason})") from error
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise ValueError(f"{path}, after line {number}: damaged gzip data ({error})") from error
+from elasticranker.textfiles import read_lines
 
 
 def read_pairs(path: Path, key: str, value: str) -> Iterator[tuple[int, str, str]]:

@@ -41,7 +41,10 @@ def add_candidate_arguments(parser: argparse.ArgumentParser) -> None:
 def add_result_arguments(parser: argparse.ArgumentParser) -> None:
     """What every experiment takes: the level of relevance, a note and where the results go."""
     parser.add_argument(
-        "--rel", type=positive, metavar="K", help="lowest relevant label (default: 1, or 2 where labels go to 3)"
+        "--rel",
+        type=positive,
+        metavar="K",
+        help="lowest relevant label (default: 1, or 2 where labels go to 3; must be given where all are above 0)",
     )
     parser.add_argument(
         "--note",
@@ -53,11 +56,16 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_candidates(args: argparse.Namespace, ranker: ElasticRanker) -> tuple[Collection, Candidates]:
-    """What the arguments of `add_candidate_arguments` name, without the queries that the ranker was tuned on."""
+    """What the arguments of `add_candidate_arguments` name, without the queries that the ranker was tuned on.
+
+    Settles `--rel` too: that it has to be given is an error now, not after minutes of searching.
+    """
     from elasticranker.collections import open_collection
     from elasticranker.evaluation.candidates import load_candidates
 
     collection = open_collection(args.collection, corpus=args.corpus)
+    if args.rel is None:
+        args.rel = collection.relevance_level()
     candidates = load_candidates(
         collection,
         args.candidates,

@@ -71,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("collections")
     group.add_argument("--negatives", metavar="bm25|docpairs|RUN", help="where candidates come from")
     group.add_argument("--k", type=positive, default=30, metavar="K", help="candidates a query (default: %(default)s)")
+    group.add_argument(
+        "--rel", type=positive, metavar="K", help="lowest label of a positive (default: the collection's)"
+    )
     group.add_argument("--max-queries", type=positive, metavar="N", help="queries a source, the first ones")
     group = parser.add_argument_group("teacher")
     group.add_argument("--query-prefix", metavar="TEXT", help='put before queries (E5: "query: ")')
@@ -97,9 +100,8 @@ def run(args: argparse.Namespace) -> None:
     chosen = ("query_prefix", "document_prefix", "max_length", "device", "dtype")
     with phase("loading the teacher"):
         teacher = open_teachers(args.teacher, args.teacher_weights, **{name: getattr(args, name) for name in chosen})
-    folder = prepare_folder(
-        args.source, teacher, args.output, settings, negatives=args.negatives, k=args.k, max_queries=args.max_queries
-    )
+    reading = {name: getattr(args, name) for name in ("negatives", "k", "max_queries", "rel")}
+    folder = prepare_folder(args.source, teacher, args.output, settings, **reading)
     for name, counts in read_info(folder)["sources"].items():
         print(f"{name}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
     print(f"prepared in {folder}")

@@ -40,13 +40,15 @@ eight machines, as an array job of SLURM (job.sh; the folder of --output is seen
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("run_file", metavar="RUN", help="TREC run file, plain or gzip")
+    parser.add_argument("run_file", metavar="RUN", help="TREC run file, plain or .gz, .bz2, .xz")
     parser.add_argument("--collection", required=True, help="irds:<id>, a folder, or python-docs")
     parser.add_argument(
         "--corpus", metavar="FILE", help="corpus.tsv[.gz] (docno, tab, text), where the folder has none"
     )
     parser.add_argument("--budget", required=True, help='what a query may cost: "25%%", "20 GFLOPs", "50 ms" or "full"')
-    parser.add_argument("--output", required=True, metavar="OUT", help="run file to write, gzip if it ends in .gz")
+    parser.add_argument(
+        "--output", required=True, metavar="OUT", help="run file to write, compressed if it ends in .gz, .bz2 or .xz"
+    )
     parser.add_argument("--skip-missing", action="store_true", help="leave out candidates that the corpus lacks")
     parser.add_argument("--tag", help="last field of every line (default: ElasticRanker-<budget>)")
     group = parser.add_argument_group("more than one process")

@@ -113,6 +113,7 @@ def tabulate(ranker: ElasticRanker, frame: pd.DataFrame, qrels: pd.DataFrame) ->
     """Score tables of the queries of a frame with texts."""
     import numpy as np
 
+    from elasticranker.frames import in_incoming_order
     from elasticranker.training.tuning.tables import make_tables
 
     gains = {
@@ -120,8 +121,8 @@ def tabulate(ranker: ElasticRanker, frame: pd.DataFrame, qrels: pd.DataFrame) ->
         for qid, docno, label in zip(qrels["qid"], qrels["docno"], qrels["label"], strict=True)
     }
     queries = []
-    for qid, pairs in ranker.pairs(frame):
-        rows = frame[frame["qid"] == qid]
+    lists = in_incoming_order(frame)
+    for rows, (qid, pairs) in zip(lists.frames(), ranker.pairs(lists.frame), strict=True):
         labels = np.asarray([gains.get((qid, docno), 0) for docno in rows["docno"]], dtype=float)
         queries.append((pairs, rows["score"].to_numpy(dtype=float), labels))
     return make_tables(ranker.engine, queries, ranker.checkpoint.widths)

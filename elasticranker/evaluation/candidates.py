@@ -13,7 +13,8 @@ import pandas as pd
 from elasticranker.files import sha256
 from elasticranker.model.checkpoint import query_key
 from elasticranker.runs import read_run
-from elasticranker.runs.inputs import refuse_missing_documents, with_queries, with_texts
+from elasticranker.runs.inputs import queries_of, refuse_missing_documents, with_queries, with_texts
+from elasticranker.textfiles import plain_name
 
 if TYPE_CHECKING:
     from elasticranker.collections import Collection
@@ -91,8 +92,8 @@ def load_candidates(
         found = found[found["rank"] < k]
     if not skip_missing:
         refuse_missing_documents(found["docno"], collection)
-    order = {qid: position for position, qid in enumerate(topics["qid"])}
-    found = found.sort_values("rank", kind="stable").sort_values("qid", key=lambda qids: qids.map(order), kind="stable")
+    place = {qid: position for position, qid in enumerate(topics["qid"])}
+    found = found.iloc[np.lexsort((found["rank"].to_numpy(), [place[qid] for qid in found["qid"]]))]
     frame = with_texts(found[["qid", "query", "docno", "score", "rank"]], collection).reset_index(drop=True)
     if frame.empty:
         raise ValueError(f"{candidates} has no candidates for the judged queries of {collection.name}")
@@ -106,7 +107,7 @@ def judged(
 
     Evenly spaced topics if only some are wanted.
     """
-    topics, qrels = collection.queries(), collection.qrels()
+    topics, qrels = queries_of(collection), collection.qrels()
     topics = topics[topics["qid"].isin(qrels["qid"])]
     if topics.empty:
         raise ValueError(f"no query of {collection.name} is judged: an experiment needs qrels")
@@ -127,5 +128,5 @@ def _run(collection: Collection, candidates: str) -> tuple[pd.DataFrame, str]:
     """A run by file or by the collection's own name for it, and what to call it."""
     path = Path(candidates)
     run = read_run(path) if path.is_file() else collection.run(candidates)
-    stem = path.name.removesuffix(".gz").removesuffix(".trec")
-    return run, "bm25" if "bm25" in stem.lower() else stem
+    stem = plain_name(path.name).removesuffix(".trec")
+    return run, "bm25" if "bm25" in stem.lower() else "-".join(stem.split())  # it becomes the tag of a run

@@ -19,6 +19,7 @@ import pyterrier as pt
 
 from elasticranker.evaluation.candidates import Candidates
 from elasticranker.evaluation.journal import Journal
+from elasticranker.frames import in_incoming_order
 from elasticranker.progress import bar, shown
 
 WARM_UP = 3  # queries reranked untimed by every system first: threads start, weights are cut, memory is mapped
@@ -40,7 +41,7 @@ def measure(
     Raises:
         ValueError: A system gives no column spend.
     """
-    frames = [frame for _, frame in candidates.frame.groupby("qid", sort=False)]
+    frames = list(in_incoming_order(candidates.frame).frames())
     known = measured(journal)
     qids = [frame["qid"].iloc[0] for frame in frames]
     lacking = {

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from elasticranker.frames import for_ir_measures
+
 if TYPE_CHECKING:
     from ir_measures import Measure
 
@@ -74,8 +76,8 @@ def effectiveness(
     names = {measure: name for name, measure in parse_measures(measures, rel=rel).items()}
     metrics = ir_measures.iter_calc(
         list(names),
-        qrels.rename(columns={"qid": "query_id", "docno": "doc_id", "label": "relevance"}),
-        run.rename(columns={"qid": "query_id", "docno": "doc_id"})[["query_id", "doc_id", "score"]],
+        for_ir_measures(qrels, "label"),
+        for_ir_measures(run, "score"),
     )
     table = pd.DataFrame(
         [(metric.query_id, names[metric.measure], metric.value) for metric in metrics],

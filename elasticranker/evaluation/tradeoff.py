@@ -83,7 +83,8 @@ def run_tradeoff(
 
     Raises:
         ValueError: A budget is unknown or comes twice, a measure or the baseline is unknown, the ranker doesn't trace,
-            or `output` holds an experiment on other candidates, or another ranker under the same name.
+            the first stage is called like one of ours, or `output` holds an experiment on other candidates, or another
+            ranker under the same name.
         OSError: `output` cannot be written, or another process is writing it.
 
     Example:
@@ -91,6 +92,11 @@ def run_tradeoff(
         >>> run_tradeoff(collection, ElasticRanker(trace=True), load_candidates(collection), output="out")
     """
     systems = named_systems(ranker, budgets, name)
+    if candidates.system in systems:
+        raise ValueError(
+            f"the first stage is called {candidates.system!r}, like one of the systems measured here, and their runs "
+            "would be mixed up: rename its run file"
+        )
     rel = collection.relevance_level() if rel is None else rel
     parse_measures(measures, rel=rel)  # an unknown one is an error now
     job = _job(collection, ranker, candidates)

@@ -9,6 +9,7 @@ import pyterrier as pt
 
 from elasticranker.collections import Collection
 from elasticranker.encodable import encodable
+from elasticranker.frames import check
 from elasticranker.progress import bar, is_shown, shown
 from elasticranker.retrieval.indexing import Engine, built_index
 
@@ -64,21 +65,24 @@ class BM25(pt.Transformer):
             without a word that the engine knows has no rows.
 
         Raises:
-            ValueError: a query that is not text.
+            ValueError: a row without a qid, or with a query that is not text; names column and row.
         """
         pt.validate.query_frame(inp, extra_columns=["query"], context=self)
-        for qid, query in zip(inp["qid"], inp["query"], strict=True):
-            if not isinstance(query, str):
-                raise ValueError(f"the query of qid {qid!r} is {query!r}, not a string")
+        check(inp, names=["qid"], texts=["query"])
         askable = ASKABLE[self.engine]
-        asked = pd.DataFrame({"qid": inp["qid"], "query": [askable(query) for query in inp["query"]]})
+        # The engine knows queries by their rows: qids may be of any type, or come twice.
+        asked = pd.DataFrame({"qid": list(map(str, range(len(inp)))), "query": list(map(askable, inp["query"]))})
         asked = asked[asked["query"] != ""]
         if asked.empty:
             found = pd.DataFrame({"qid": [], "docno": [], "score": [], "rank": []})
         else:
             found = self._search(asked)[["qid", "docno", "score", "rank"]]
-        found = found.astype({"qid": inp["qid"].dtype, "docno": "str", "score": "float64", "rank": "int64"})
-        return inp.drop(columns=["score", "rank"], errors="ignore").merge(found, on="qid")
+        found = found.astype({"qid": "int64", "docno": "str", "score": "float64", "rank": "int64"})
+        found = found.sort_values(["qid", "rank"], ignore_index=True)
+        queries = (
+            inp.drop(columns=["docno", "score", "rank"], errors="ignore").iloc[found["qid"]].reset_index(drop=True)
+        )
+        return queries.assign(docno=found["docno"], score=found["score"], rank=found["rank"])
 
     def _search(self, asked: pd.DataFrame) -> pd.DataFrame:
         # There is no `_engine`: PyTerrier's inspection would take it for the value of the argument `engine`.

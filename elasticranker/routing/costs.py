@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from typing import TypeAlias
@@ -33,11 +34,18 @@ def query_costs(ranker: pt.Transformer, cost: Cost, candidates: pd.DataFrame, ro
         >>> query_costs(monot5, 2.5e11, candidates, "super")   # 250 GFLOPs a pair
     """
     function = _own_cost(ranker, role) if cost is None else _per_pair(cost) if not callable(cost) else cost
-    costs = function(candidates).reindex(candidates["qid"].unique()).astype(float)
-    wrong = costs.index[~(costs >= 0)]
-    if len(wrong):
-        raise ValueError(f"{role}_cost gives {costs[wrong[0]]} for query {wrong[0]!r}: a cost must be 0 or more")
-    return np.asarray(costs, dtype=np.float64)
+    found = function(candidates)
+    by_qid = dict(zip(found.index.tolist(), found.tolist(), strict=True))
+    if len(by_qid) < len(found):
+        raise ValueError(
+            f"{role}_cost gives {len(found)} costs for {len(by_qid)} queries: give each query's once, by qid"
+        )
+    qids = list(dict.fromkeys(candidates["qid"].tolist()))
+    costs = np.asarray([by_qid.get(qid, np.nan) for qid in qids], dtype=np.float64)
+    if not (costs >= 0).all():
+        wrong = int((~(costs >= 0)).argmax())
+        raise ValueError(f"{role}_cost gives {costs[wrong]} for query {qids[wrong]!r}: a cost must be 0 or more")
+    return costs
 
 
 def checked_budget(budget: Budget | str | None) -> Budget | None:
@@ -75,7 +83,11 @@ def allowance(budget: Budget, swift_costs: npt.NDArray[np.float64], super_costs:
 
 
 def _per_pair(cost: float) -> Callable[[pd.DataFrame], pd.Series]:
-    return lambda candidates: cost * candidates.groupby("qid", sort=False).size()
+    def costs(candidates: pd.DataFrame) -> pd.Series:
+        sizes = Counter(candidates["qid"].tolist())
+        return pd.Series([cost * size for size in sizes.values()], index=pd.Index(list(sizes), tupleize_cols=False))
+
+    return costs
 
 
 def _own_cost(ranker: pt.Transformer, role: str) -> Callable[[pd.DataFrame], pd.Series]:

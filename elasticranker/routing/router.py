@@ -6,16 +6,15 @@ place of a classifier's input. Nothing but the scores of the two rankers is used
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyterrier as pt
 
-from elasticranker.frames import in_incoming_order, strictly_decreasing
+from elasticranker.frames import Lists, check, floats, for_ir_measures, in_incoming_order
 from elasticranker.planning.budget import Budget
 from elasticranker.routing.costs import Cost, allowance, checked_budget, query_costs
 from elasticranker.routing.energies import Energy, get_energy
@@ -33,7 +32,7 @@ from elasticranker.routing.thresholds import (
 if TYPE_CHECKING:
     from ir_measures import Measure
 
-Floats: TypeAlias = npt.NDArray[np.float64]
+    from elasticranker.planning.plan import Floats
 
 
 class EnergyRouter(pt.Transformer):
@@ -128,7 +127,7 @@ class EnergyRouter(pt.Transformer):
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Rank the candidates of each query by Swift or by Super; see the class for what comes out."""
-        pt.validate.columns(inp, includes=self.transform_inputs(), context=self)
+        candidates = self._candidates(inp)
         if inp.empty:
             empty = inp.assign(score=np.empty(0), rank=np.empty(0, dtype=np.int64))
             return self._traced(empty, np.empty(0), np.empty(0, dtype=bool))
@@ -136,14 +135,13 @@ class EnergyRouter(pt.Transformer):
             raise ValueError(
                 "nothing says which queries go to Super: give threshold, super_share or budget, or call calibrate"
             )
-        candidates = in_incoming_order(inp)
         left = None if self.budget is None else self._allowance(candidates, self.budget)
         ranked = rescore(self.swift, candidates, "swift")
-        energies = query_energies(ranked, self.energy, self.top_k).to_numpy()
+        energies = _energies(ranked, self.energy, self.top_k)
         to_super = above(energies, threshold=self.threshold, share=self.super_share)
         if left is not None:
             to_super = affordable(energies, self._super_costs(ranked), left, to_super)
-        query = pd.factorize(ranked["qid"])[0]
+        query = ranked.numbers
         return self._traced(self._rerank(ranked, to_super[query]), energies[query], to_super[query])
 
     def calibrate(
@@ -180,20 +178,22 @@ class EnergyRouter(pt.Transformer):
         """
         share = self.super_share if super_share is None else checked_share(super_share)
         limit = self.budget if budget is None else checked_budget(budget)
-        pt.validate.columns(candidates, includes=self.transform_inputs(), context=self)
+        sample = self._candidates(candidates)
+        if qrels is not None:
+            check(qrels)
         if candidates.empty:
             raise ValueError("the sample holds no candidates: give a frame of the kind that transform takes")
         if share is None and limit is None and qrels is None:
             raise ValueError("nothing to calibrate for: give super_share, budget or qrels")
-        sample = in_incoming_order(candidates)
         left = None if limit is None else self._allowance(sample, limit)
         ranked = rescore(self.swift, sample, "swift")
-        energies = query_energies(ranked, self.energy, self.top_k).to_numpy()
+        energies = _energies(ranked, self.energy, self.top_k)
         count = len(energies) if share is None else count_of_share(share, len(energies))
         if left is not None:
             count = min(count, count_within(energies, self._super_costs(ranked), float(left)))
         if qrels is not None:
-            by_super, by_swift = (self._rerank(ranked, np.full(len(ranked), all_of_it)) for all_of_it in (True, False))
+            rows = len(ranked.frame)
+            by_super, by_swift = (self._rerank(ranked, np.full(rows, all_of_it)) for all_of_it in (True, False))
             gains = _effectiveness(by_super, qrels, measure) - _effectiveness(by_swift, qrels, measure)
             count = best_count(energies, gains, count)
         self.threshold, self.super_share, self.budget = cut(energies, count), share, limit
@@ -224,21 +224,27 @@ class EnergyRouter(pt.Transformer):
     def _values(self) -> dict[str, Any]:
         return {attribute.name: attribute.value for attribute in pt.inspect.transformer_attributes(self)}
 
-    def _allowance(self, candidates: pd.DataFrame, budget: Budget) -> Fraction:
-        swift_costs = query_costs(self.swift, self.swift_cost, candidates, "swift")
-        super_costs = query_costs(self.super, self.super_cost, candidates, "super")
+    def _candidates(self, frame: pd.DataFrame) -> Lists:
+        """The candidates of each query as they came, checked."""
+        columns = self.transform_inputs()
+        pt.validate.columns(frame, includes=columns, context=self)
+        return in_incoming_order(frame, others=columns)
+
+    def _allowance(self, candidates: Lists, budget: Budget) -> Fraction:
+        swift_costs = query_costs(self.swift, self.swift_cost, candidates.frame, "swift")
+        super_costs = query_costs(self.super, self.super_cost, candidates.frame, "super")
         return allowance(budget, swift_costs, super_costs)
 
-    def _super_costs(self, ranked: pd.DataFrame) -> Floats:
-        return query_costs(self.super, self.super_cost, ranked[self._in_head(ranked)], "super")
+    def _super_costs(self, ranked: Lists) -> Floats:
+        return query_costs(self.super, self.super_cost, ranked.frame[self._in_head(ranked)], "super")
 
-    def _in_head(self, ranked: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    def _in_head(self, ranked: Lists) -> npt.NDArray[np.bool_]:
         depth = np.inf if self.super_depth is None else self.super_depth
-        return ranked["rank"].to_numpy() < depth
+        return ranked.frame["rank"].to_numpy() < depth
 
-    def _rerank(self, ranked: pd.DataFrame, to_super: npt.NDArray[np.bool_]) -> pd.DataFrame:
+    def _rerank(self, ranked: Lists, to_super: npt.NDArray[np.bool_]) -> pd.DataFrame:
         """The final ranking, given by row whether its query goes to Super."""
-        return strictly_decreasing(rescore_some(self.super, ranked, to_super & self._in_head(ranked), "super"))
+        return rescore_some(self.super, ranked, to_super & self._in_head(ranked), "super").untied()
 
     def _traced(self, frame: pd.DataFrame, energies: Floats, to_super: npt.NDArray[np.bool_]) -> pd.DataFrame:
         if not self.trace:
@@ -250,20 +256,26 @@ def query_energies(ranked: pd.DataFrame, energy: str | Energy, top_k: int | None
     """The energy of each query's list, by qid in the order of the frame.
 
     Args:
-        ranked: Columns qid and score, each query's rows from best to worst.
+        ranked: Columns qid and score, and rank where ties have an order.
         energy: A name of `elasticranker.routing.energies.ENERGIES` or a function of one query's scores.
         top_k: Take it of so many of the best scores; None for all.
 
     Raises:
         ValueError: The energy of a query is not finite; the message names the query.
     """
-    energy_of = get_energy(energy)
-    lists = ranked.groupby("qid", sort=False)["score"]
-    energies = {qid: float(energy_of(scores.to_numpy(dtype=float)[:top_k])) for qid, scores in lists}
-    for qid, value in energies.items():
-        if not math.isfinite(value):
-            raise ValueError(f"the energy {energy!r} of query {qid!r} is {value}: an energy must be finite")
-    return pd.Series(energies)
+    lists = in_incoming_order(ranked, names=("qid",))
+    return pd.Series(_energies(lists, energy, top_k), index=pd.Index(lists.qids, tupleize_cols=False))
+
+
+def _energies(lists: Lists, energy: str | Energy, top_k: int | None) -> Floats:
+    energy_of, scores = get_energy(energy), floats(lists.frame, "score")
+    energies = np.asarray([float(energy_of(scores[rows][:top_k])) for rows in lists])
+    if not np.isfinite(energies).all():
+        wrong = int((~np.isfinite(energies)).argmax())
+        raise ValueError(
+            f"the energy {energy!r} of query {lists.qids[wrong]!r} is {energies[wrong]}: an energy must be finite"
+        )
+    return energies
 
 
 def _effectiveness(ranked: pd.DataFrame, qrels: pd.DataFrame, measure: str | Measure) -> Floats:
@@ -271,10 +283,9 @@ def _effectiveness(ranked: pd.DataFrame, qrels: pd.DataFrame, measure: str | Mea
     import ir_measures
 
     wanted = ir_measures.parse_measure(measure) if isinstance(measure, str) else measure
-    run = ranked.rename(columns={"qid": "query_id", "docno": "doc_id"})[["query_id", "doc_id", "score"]]
-    judged = qrels.rename(columns={"qid": "query_id", "docno": "doc_id", "label": "relevance"})
-    queries = run["query_id"].unique()
+    run, judged = for_ir_measures(ranked, "score"), for_ir_measures(qrels, "label")
     values = {result.query_id: result.value for result in ir_measures.iter_calc([wanted], judged, run)}
+    queries = list(dict.fromkeys(run["query_id"]))
     if not any(query in values for query in queries):
         raise ValueError("the qrels judge none of the sample's queries: give theirs, or calibrate without qrels")
     return np.array([values.get(query, 0.0) for query in queries])

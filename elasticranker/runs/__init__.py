@@ -1,5 +1,5 @@
 """TREC run files: read, written, and reranked in pieces that may be killed."""
 
-from elasticranker.trec import format_run, open_run, read_run, write_run
+from elasticranker.trec import format_run, read_run, write_run
 
-__all__ = ["format_run", "open_run", "read_run", "write_run"]
+__all__ = ["format_run", "read_run", "write_run"]

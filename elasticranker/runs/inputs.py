@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
+from elasticranker.frames import as_text
+
+if TYPE_CHECKING:
     from elasticranker.collections import Collection
 
 LOOKUP = 50_000  # documents asked for at once while counting missing ones: a few tens of MB of text
+
+
+def queries_of(collection: Collection) -> pd.DataFrame:
+    """The collection's queries, each qid once.
+
+    Raises:
+        ValueError: A qid has two queries; nothing says which one a run means.
+    """
+    queries = collection.queries()
+    twice = queries["qid"][queries["qid"].duplicated()]
+    if len(twice):
+        raise ValueError(f"{collection.name} has two queries of the qid {twice.iloc[0]!r}: leave one of them out")
+    return queries
 
 
 def with_queries(run: pd.DataFrame, collection: Collection) -> pd.DataFrame:
@@ -21,19 +36,21 @@ def with_queries(run: pd.DataFrame, collection: Collection) -> pd.DataFrame:
         collection: Where the queries are.
 
     Raises:
-        ValueError: The run is empty.
+        ValueError: The run is empty, or the collection has a qid twice.
         KeyError: The collection lacks queries of the run; the message counts them and names the first.
     """
     if run.empty:
         raise ValueError("the run holds no candidates: there is nothing to rerank")
-    queries = collection.queries().set_index("qid")["query"]
-    unknown = [qid for qid in run["qid"].unique() if qid not in queries.index]
+    known = queries_of(collection)
+    queries = dict(zip(known["qid"].tolist(), known["query"].tolist(), strict=True))
+    qids = as_text(run, "qid")
+    unknown = [qid for qid in dict.fromkeys(qids) if qid not in queries]
     if unknown:
         raise KeyError(
-            f"{len(unknown)} of {run['qid'].nunique()} queries of the run are not in the collection "
+            f"{len(unknown)} of {len(set(qids))} queries of the run are not in the collection "
             f"{collection.name}: {_some(unknown)}; is this the right collection?"
         )
-    return run.assign(query=run["qid"].map(queries))[["qid", "query", "docno", "score", "rank"]]
+    return run.assign(query=[queries[qid] for qid in qids])[["qid", "query", "docno", "score", "rank"]]
 
 
 def missing_documents(docnos: Iterable[str], collection: Collection) -> list[str]:
@@ -59,9 +76,11 @@ def refuse_missing_documents(docnos: Iterable[str], collection: Collection) -> N
 
 def with_texts(frame: pd.DataFrame, collection: Collection, *, field: str = "text") -> pd.DataFrame:
     """Add the documents' texts as the column `field`; rows whose document the corpus lacks are left out."""
-    texts = collection.texts(frame["docno"].unique())
-    found = frame[frame["docno"].isin(texts.keys())]
-    return found.assign(**{field: found["docno"].map(texts)})
+    docnos = as_text(frame, "docno")
+    texts = collection.texts(dict.fromkeys(docnos))
+    found = frame[[docno in texts for docno in docnos]]
+    column = pd.Series([texts[docno] for docno in docnos if docno in texts], index=found.index, dtype=object)
+    return found.assign(**{field: column})
 
 
 def _some(names: list[str]) -> str:

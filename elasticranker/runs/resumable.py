@@ -13,16 +13,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elasticranker.files import public_name, read_json, sha256, sha256_file
-from elasticranker.progress import bar, phase, shown
+from elasticranker.files import read_json, sha256, sha256_file
+from elasticranker.frames import Lists, in_incoming_order
+from elasticranker.progress import bar, shown
 from elasticranker.runs import read_run
 from elasticranker.runs.inputs import refuse_missing_documents, with_queries
 from elasticranker.runs.scoring import Piece, Scorer, Scoring, computed_in, here
 from elasticranker.runs.workfolder import WorkFolder
+from elasticranker.trec import check_name
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from elasticranker.collections import Collection
     from elasticranker.ranker import ElasticRanker
 
@@ -36,13 +36,14 @@ class RerankJob:
         run: Run file to rerank.
         collection: Where its queries and documents are.
         ranker: What reranks it.
-        output: Run file to write, gzip by suffix.
+        output: Run file to write, compressed if its name ends in .gz, .bz2 or .xz.
         skip_missing: Leave out candidates that the corpus lacks, instead of refusing the run.
         tag: Last field of every line written. Defaults to the ranker's name and budget.
         pairs_per_part: Candidates of a part, at least; `PAIRS_PER_PART` by default.
 
     Raises:
-        ValueError, KeyError, OSError: The run is malformed or empty, or has queries that the collection lacks.
+        ValueError, KeyError, OSError: The tag or the output's name is none, the run is malformed or empty, or has
+            queries that the collection lacks.
     """
 
     def __init__(
@@ -58,12 +59,12 @@ class RerankJob:
     ) -> None:
         self.collection, self.ranker, self.skip_missing = collection, ranker, skip_missing
         self.pairs_per_part = pairs_per_part or PAIRS_PER_PART
-        tag = tag or f"ElasticRanker-{str(ranker.budget).replace(' ', '')}"
-        self.scorer = Scorer(ranker, collection, tag, computed_in(ranker))
-        with phase(f"reading {public_name(str(run))}"):
-            self.candidates = with_queries(read_run(run), collection)
-        self.parts = _cut(self.candidates, self.pairs_per_part)
+        tag = f"ElasticRanker-{str(ranker.budget).replace(' ', '')}" if tag is None else tag
+        check_name(tag, "tag")
         self.folder = WorkFolder(output)
+        self.scorer = Scorer(ranker, collection, tag, computed_in(ranker))
+        lists = in_incoming_order(with_queries(read_run(run), collection))
+        self.candidates, self.parts = lists.frame, _cut(lists, self.pairs_per_part)
         self.identity = self._identity(run)
 
     def _identity(self, run: str | Path) -> dict[str, Any]:
@@ -102,18 +103,13 @@ def scoring_settings(ranker: ElasticRanker) -> dict[str, Any]:
     return {"dtype": computed_in(ranker), **{name: getattr(ranker, name) for name in names}}
 
 
-def _cut(candidates: pd.DataFrame, pairs: int) -> list[slice]:
+def _cut(lists: Lists, pairs: int) -> list[slice]:
     """Row ranges of whole queries in the order of the run, each ended as soon as it has `pairs` rows."""
-    parts: list[slice] = []
-    start = end = 0
-    for size in candidates.groupby("qid", sort=False).size():
-        end += int(size)
-        if end - start >= pairs:
-            parts.append(slice(start, end))
-            start = end
-    if end > start:
-        parts.append(slice(start, end))
-    return parts
+    ends: list[int] = []
+    for rows in lists:
+        if rows.stop - (ends[-1] if ends else 0) >= pairs or rows.stop == len(lists.frame):
+            ends.append(rows.stop)
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def rerank_run(
@@ -135,8 +131,8 @@ def rerank_run(
         run: Run file to rerank.
         collection: Where its queries and documents are.
         ranker: What reranks it.
-        output: Run file to write, gzip by suffix. While work goes on its parts are in `OUTPUT.parts/`; afterwards
-            `OUTPUT.json` says what it was made from.
+        output: Run file to write, compressed if its name ends in .gz, .bz2 or .xz. While work goes on its parts are
+            in `OUTPUT.parts/`; afterwards `OUTPUT.json` says what it was made from.
         skip_missing: Leave out candidates that the corpus lacks, instead of refusing the run.
         tag: Last field of every line written. Defaults to the ranker's name and budget.
         shard: (i, N) reranks only the i-th (from 1) of N pieces, for N processes or machines that share the folder;

@@ -19,7 +19,7 @@ from elasticranker.files import (
     writable_folder,
     write_json,
 )
-from elasticranker.runs import open_run
+from elasticranker.textfiles import compressed, compression
 
 
 class WorkFolder:
@@ -30,7 +30,10 @@ class WorkFolder:
     manifest, so that the same job knows that it is finished and another one is refused.
 
     Args:
-        output: The file that will be assembled, gzip by suffix.
+        output: The file that will be assembled, compressed if its name ends in .gz, .bz2 or .xz.
+
+    Raises:
+        ValueError: The name of the output is one of another compressed form.
 
     Example:
         >>> folder = WorkFolder("out.trec.gz")
@@ -42,6 +45,7 @@ class WorkFolder:
     """
 
     def __init__(self, output: str | Path) -> None:
+        compression(output)  # refuses what it doesn't know
         self.output = Path(output)
         self.path = self.output.with_name(f"{self.output.name}.parts")
         self.record = self.output.with_name(f"{self.output.name}.json")
@@ -117,7 +121,7 @@ class WorkFolder:
 
     def write(self, part: int, lines: Iterable[str]) -> None:
         """Write one part; it counts as finished only when all of it is on the disk."""
-        with atomic_write(self._file(part)) as file, open_run(file, self._file(part)) as packed:
+        with atomic_write(self._file(part)) as file, compressed(file, self._file(part)) as packed:
             packed.writelines(line.encode() for line in lines)
 
     def assemble(self) -> None:
@@ -134,7 +138,7 @@ class WorkFolder:
                 f"{missing[0]}); run the shards that are missing, with the arguments they had, and merge again"
             )
         # The scratch file lies in the work folder, so that one left by a kill goes away with it.
-        with atomic_write(self.output, scratch=self.path) as file, open_run(file, self.output) as out:
+        with atomic_write(self.output, scratch=self.path) as file, compressed(file, self.output) as out:
             for part in range(self._parts()):
                 with gzip.open(self._file(part)) as lines:
                     shutil.copyfileobj(lines, out)

@@ -5,19 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from elasticranker.frames import check_texts, in_incoming_order, ranked_by, strictly_decreasing
+from elasticranker.frames import Lists, floats, in_incoming_order
 from elasticranker.planning.budget import Budget
 from elasticranker.serving.client import RerankClient, Reranked, Secret
 
 if TYPE_CHECKING:
     import requests
+
+    from elasticranker.planning.plan import Floats
+
+
+class _Request(NamedTuple):
+    """One query with some of its texts, the rows that they stand in, and their incoming scores."""
+
+    rows: list[int]
+    query: str
+    texts: list[str]
+    scores: Floats | None
 
 
 class RemoteRanker(pt.Transformer):
@@ -25,8 +37,9 @@ class RemoteRanker(pt.Transformer):
 
     The server is `elasticranker serve`, or text-embeddings-inference's own. Choose it over `ElasticRanker` where
     several processes or machines share one model, or where the load should set the budget. A query is one request to a
-    server of ours, with the incoming scores; other servers get a query's texts in as many requests as their `/info`
-    asks for. When the server is overloaded (429, 503) requests are sent again after the time that it names.
+    server of ours, with the incoming scores (rows of one qid that differ in `query` are one request for each of its
+    texts); other servers get a query's texts in as many requests as their `/info` asks for. When the server is
+    overloaded (429, 503) requests are sent again after the time that it names.
 
     Input columns: `qid`, `query`, `docno`, the text field, and `score` and `rank` where there are. Output: the same
     rows and columns, `score` (the server's raw scores) without ties, `rank` from 0.
@@ -106,58 +119,76 @@ class RemoteRanker(pt.Transformer):
 
         Returns:
             The same rows, reranked.
+
+        Raises:
+            ValueError: a column is there twice, or a qid, docno, query or text is missing (column and row are named).
         """
         pt.validate.columns(inp, includes=["qid", "query", "docno", self.text_field], context=self)
+        lists = in_incoming_order(inp, texts=("query", self.text_field))
         if not len(inp):
             traced = {"served_budget": "object", "served_spend": "int64"} if self.trace else {}
             columns = {"score": "float64", "rank": "int64", **traced}
             return inp.assign(**{name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
-        ordered = in_incoming_order(inp)
-        check_texts(ordered, self.text_field)
         if self.exact and not self.info.get("elastic", {}).get("exact"):
             raise ValueError(
                 f"exact=True: the server at {self.url} keeps no budget exactly: it needs ElasticRanker 0.2"
             )
-        requests = list(self._requests(ordered))
-        scores, budgets, spends = (np.empty(len(ordered), dtype) for dtype in (float, object, np.int64))
+        requests = list(self._requests(lists))
+        scores, budgets, spends = np.full(len(inp), np.nan), np.empty(len(inp), object), np.zeros(len(inp), np.int64)
         concurrency = self.concurrency or (1 if self.exact else 4)
+        errors: list[Exception] = []
+
+        def ask(request: _Request) -> Reranked | None:
+            """Its scores; nothing once another request has failed, so that nobody is asked for what is thrown away."""
+            if errors:
+                return None
+            try:
+                return self._ask(request)
+            except Exception as error:
+                errors.append(error)
+                raise
+
         with (
             ThreadPoolExecutor(min(concurrency, len(requests))) as threads,
             pt.tqdm(total=len(requests), desc="RemoteRanker", unit="request", disable=not self.verbose) as bar,
         ):
             try:
-                for rows, found in zip(
-                    requests, threads.map(self._ask, (ordered.iloc[r] for r in requests)), strict=True
-                ):
-                    scores[rows] = found.scores
+                for request, found in zip(requests, threads.map(ask, requests), strict=True):
+                    if found is None:
+                        raise errors[0]
+                    scores[request.rows] = found.scores
                     if self.trace:
-                        budgets[rows], spends[rows] = found.budget, found.spend
+                        budgets[request.rows], spends[request.rows] = found.budget, found.spend or 0
                     bar.update()
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
-        ordered = ordered.assign(score=scores)
         if self.trace:
-            ordered = ordered.assign(served_budget=budgets, served_spend=spends)
-        return strictly_decreasing(ranked_by(ordered, -scores))
+            traced_frame = lists.frame.assign(served_budget=budgets, served_spend=spends)
+            lists = replace(lists, frame=traced_frame)
+        return lists.by_score(scores).untied()
 
-    def _requests(self, frame: pd.DataFrame) -> Iterator[slice]:
-        """Rows of a ranked frame that go into one request each."""
-        most = len(frame) if "elastic" in self.info else int(self.info.get("max_client_batch_size") or len(frame))
-        for rows in frame.groupby("qid", sort=False).indices.values():
-            first, end = int(rows[0]), int(rows[-1]) + 1
-            for start in range(first, end, most):
-                yield slice(start, min(start + most, end))
+    def _requests(self, lists: Lists) -> Iterator[_Request]:
+        """What is asked for a ranked frame: each row with its own query, though most queries have only one text."""
+        frame, ours = lists.frame, "elastic" in self.info
+        most = len(frame) if ours else int(self.info.get("max_client_batch_size") or len(frame))
+        queries, texts = frame["query"].tolist(), frame[self.text_field].tolist()
+        incoming = floats(frame, "score") if ours and "score" in frame else None
+        for rows in lists:
+            by_query: dict[str, list[int]] = {}
+            for row in range(rows.start, rows.stop):
+                by_query.setdefault(queries[row], []).append(row)
+            for query, own in by_query.items():
+                for start in range(0, len(own), most):
+                    some = own[start : start + most]
+                    scores = None if incoming is None or not np.isfinite(incoming[some]).all() else incoming[some]
+                    yield _Request(some, query, [texts[row] for row in some], scores)
 
-    def _ask(self, frame: pd.DataFrame) -> Reranked:
-        scores = None
-        if "elastic" in self.info and "score" in frame.columns:
-            incoming = pd.to_numeric(frame["score"], errors="coerce").to_numpy(dtype=float)
-            scores = incoming.tolist() if np.isfinite(incoming).all() else None
+    def _ask(self, request: _Request) -> Reranked:
         found = self.client.ask(
-            frame["query"].iloc[0],
-            frame[self.text_field].tolist(),
-            scores=scores,
+            request.query,
+            request.texts,
+            scores=None if request.scores is None else request.scores.tolist(),
             budget=None if self.budget is None else str(self.budget),
             exact=self.exact,
         )

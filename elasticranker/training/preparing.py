@@ -208,7 +208,7 @@ def prepare_folder(
         teacher: scores the pairs.
         output: the folder.
         settings: how many candidates of which kind.
-        reading: `negatives`, `k` and `max_queries` of `open_sources`.
+        reading: `negatives`, `k`, `max_queries` and `rel` of `open_sources`.
 
     Raises:
         ValueError: the folder holds other data, or there is nothing to prepare.

@@ -19,6 +19,7 @@ import pandas as pd
 
 from elasticranker.evaluation.candidates import Candidates
 from elasticranker.evaluation.measures import effectiveness
+from elasticranker.frames import in_incoming_order
 from elasticranker.planning.budget import Budget
 from experiments.online.arrivals import Floats, Integers
 from experiments.online.outcome import ANSWERED, FAILED, REJECTED, Outcome, empty
@@ -59,7 +60,8 @@ class Reply:
 def workload(candidates: Candidates) -> Workload:
     """The judged queries that have candidates, with their incoming scores, in the form of `POST /rerank`."""
     bodies, docnos, qids = [], [], []
-    for qid, frame in candidates.frame.groupby("qid", sort=False):
+    lists = in_incoming_order(candidates.frame)
+    for qid, frame in zip(lists.qids, lists.frames(), strict=True):
         request = {
             "query": frame["query"].iloc[0],
             "texts": frame["text"].tolist(),

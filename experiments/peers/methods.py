@@ -22,6 +22,7 @@ import pandas as pd
 from elasticranker.evaluation.candidates import Candidates
 from elasticranker.evaluation.journal import Journal
 from elasticranker.evaluation.measures import effectiveness, holm, paired_t
+from elasticranker.frames import in_incoming_order
 from elasticranker.planning.budget import Budget
 from elasticranker.planning.ladder import Ladder, untuned
 from elasticranker.planning.plan import Floats, Plan, Stage, SubNet
@@ -146,9 +147,10 @@ def measure_methods(
         RuntimeError: a method spent more than its budget.
     """
     known = {entry["qid"] for entry in journal if entry["part"] == "methods"}
+    lists = in_incoming_order(candidates.frame)
     pending = [
-        (place, str(qid), rows.reset_index(drop=True))
-        for place, (qid, rows) in enumerate(candidates.frame.groupby("qid", sort=False))
+        (place, str(qid), rows)
+        for place, (qid, rows) in enumerate(zip(lists.qids, lists.frames(), strict=True))
         if str(qid) not in known
     ]
     bar.set_description("methods: warm-up")

@@ -19,6 +19,7 @@ import pandas as pd
 
 from elasticranker.evaluation.candidates import Candidates
 from elasticranker.evaluation.journal import Journal
+from elasticranker.frames import in_incoming_order
 from experiments.peers.memory import peak_memory
 from experiments.peers.roofline import product_rates
 from experiments.peers.setup import Setup
@@ -101,8 +102,8 @@ def measure_runtimes(
 
 
 def _queries(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for qid, rows in frame.groupby("qid", sort=False):
-        yield str(qid), rows.reset_index(drop=True)
+    lists = in_incoming_order(frame)
+    yield from zip(map(str, lists.qids), lists.frames(), strict=True)
 
 
 def _step(bar: tqdm, what: str) -> None:

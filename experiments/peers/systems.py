@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from elasticranker.extras import missing
-from elasticranker.planning.plan import Floats
+from elasticranker.frames import Lists
 from experiments.peers.setup import Scorer, Setup, Unavailable
 
 if TYPE_CHECKING:
@@ -144,8 +143,5 @@ def ranked(scored: pd.DataFrame, incoming: pd.DataFrame) -> pd.DataFrame:
     keys = ["qid", "docno"]
     scores = scored[[*keys, "score"]].drop_duplicates(keys)
     joined = incoming[keys].merge(scores, on=keys, how="left", sort=False)
-    query: Floats = pd.factorize(joined["qid"])[0].astype(float)
-    order = np.lexsort((-joined["score"].to_numpy(float), query))  # stable
-    run = joined.iloc[order].reset_index(drop=True)
-    rank = run.groupby("qid", sort=False).cumcount()
-    return run.assign(score=-rank.astype(float), rank=rank)
+    run = Lists.by(joined, -joined["score"].to_numpy(float)).frame
+    return run.assign(score=-run["rank"].astype(float))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from elasticranker.collections import open_collection, tsv
+from elasticranker.textfiles import compressed
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_the_corpus_may_be_elsewhere(folder, tmp_path_factory):
 
 def test_what_is_missing_is_named_with_the_remedy(tmp_path):
     collection = open_collection(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"neither corpus\.tsv nor corpus\.tsv\.gz.*--corpus FILE"):
+    with pytest.raises(FileNotFoundError, match=r"no corpus\.tsv \(nor corpus\.tsv\.gz, .*--corpus FILE"):
         collection.corpus()
     with pytest.raises(FileNotFoundError, match=r"queries\.tsv.*add one: qid <tab> query"):
         collection.queries()
@@ -103,10 +104,38 @@ def test_duplicate_docnos_are_an_error_of_the_look_up_too(folder):
         open_collection(folder).texts(["d1"])
 
 
-@pytest.mark.parametrize(("labels", "level"), [([0, 1], 1), ([0, 1, 2], 1), ([0, 3], 2), ([], 1)])
+@pytest.mark.parametrize(
+    ("labels", "level"), [([0, 1], 1), ([0, 1, 2], 1), ([0, 3], 2), ([-2, 1, 4], 1), ([1, 1], 1), ([], 1)]
+)
 def test_labels_up_to_three_count_from_two(folder, labels, level):
     (folder / "qrels.txt").write_text("".join(f"q1 0 d{i} {label}\n" for i, label in enumerate(labels)))
     assert open_collection(folder).relevance_level() == level
+
+
+def test_where_no_label_says_irrelevant_somebody_has_to_say_which_are_relevant(folder):
+    (folder / "qrels.txt").write_text("".join(f"q1 0 d{label} {label}\n" for label in (4, 1, 2, 3)))
+    with pytest.raises(ValueError, match=r"labels of .* are 1, 2, 3, 4, and none says .* \(--rel K, rel=K\)$"):
+        open_collection(folder).relevance_level()
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz"])
+def test_every_file_may_be_compressed(folder, ending):
+    plain = open_collection(folder)
+    expected = [plain.queries(), plain.qrels(), plain.run("bm25.top2"), plain.texts(["d1"]), list(plain.corpus())]
+    for path in list(folder.iterdir()):
+        with open(path.with_name(path.name + ending), "wb") as file, compressed(file, path.name + ending) as packed:
+            packed.write(path.read_bytes())
+        path.unlink()
+    packed = open_collection(folder)
+    found = [packed.queries(), packed.qrels(), packed.run("bm25.top2"), packed.texts(["d1"]), list(packed.corpus())]
+    for one, other in zip(found, expected, strict=True):
+        assert one.equals(other) if hasattr(one, "equals") else one == other
+
+
+def test_a_corpus_of_an_unknown_form_is_refused_at_once(folder):
+    (folder / "elsewhere.tsv.zst").touch()
+    with pytest.raises(ValueError, match=r"elsewhere\.tsv\.zst: \.zst is not a form .* \.gz, \.bz2, \.xz"):
+        open_collection(folder, corpus=folder / "elsewhere.tsv.zst")
 
 
 def test_an_unknown_name_says_what_a_collection_can_be():

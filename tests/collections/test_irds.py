@@ -20,10 +20,13 @@ def ir_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
 
     docs = TsvDocs(download("docs.tsv", "d1\tthe fox\nd2\tthe dog\nd3\tthe cat\n"))
     queries = TsvQueries(download("queries.tsv", "q2\tdog\nq1\tfox\n"))
-    qrels = TrecQrels(download("qrels.txt", "q1 0 d1 3\nq2 0 d2 1\n"), {})
+    qrels = TrecQrels(download("qrels.txt", "q1 0 d1 3\nq2 0 d2 1\n"), {3: "answers\n it", 1: "related", 0: "neither"})
+    graded = TrecQrels(download("graded.txt", "q1 0 d1 3\nq2 0 d2 1\n"), {3: "answers it", 2: "fair", 1: "senseless"})
     runs = TrecScoredDocs(download("run.trec", "q2 Q0 d3 1 1 r\nq2 Q0 d2 2 1 r\nq1 Q0 d2 1 0.5 r\nq1 Q0 d1 2 2 r\n"))
     ir_datasets.registry.register("elasticranker-tests", Dataset(docs))
+    twice = TrecScoredDocs(download("twice.trec", "q2 Q0 d3 1 1 r\nq2 Q0 d2 2 1 r\nq2 Q0 d3 3 0.5 r\n"))
     ir_datasets.registry.register("elasticranker-tests/test", Dataset(docs, queries, qrels, runs))
+    ir_datasets.registry.register("elasticranker-tests/graded", Dataset(docs, queries, graded, twice))
     return "elasticranker-tests"
 
 
@@ -45,6 +48,20 @@ def test_its_candidates_are_a_run(ir_dataset):
         ["q1", "d1", 2.0, 0],
         ["q1", "d2", 0.5, 1],
     ]
+
+
+def test_what_labels_mean_decides_or_is_shown(ir_dataset):
+    whole, graded = (open_collection(f"irds:{ir_dataset}/{part}") for part in ("test", "graded"))
+    assert whole.label_meanings() == {3: "answers it", 1: "related", 0: "neither"}
+    with pytest.raises(
+        ValueError, match=r"labels of irds:.* are 1, 2, 3, .*--rel K(?s:.*)\n  1: senseless\n  2: fair\n"
+    ):
+        graded.relevance_level()
+
+
+def test_a_candidate_that_comes_twice_is_an_error(ir_dataset):
+    with pytest.raises(ValueError, match="d3 comes a second time for the query q2"):
+        open_collection(f"irds:{ir_dataset}/graded").run("scoreddocs")
 
 
 def test_datasets_that_share_documents_share_the_fingerprint(ir_dataset):

@@ -55,6 +55,16 @@ def test_loaders_of_one_collection_and_field_are_equal(collection):
     assert collection.text_loader() != collection.text_loader("body")
 
 
+def test_whole_numbers_are_docnos_by_their_digits(tmp_path):
+    (tmp_path / "corpus.tsv").write_text("7\tseven\n10\tten\n")
+    frame = pd.DataFrame({"docno": [10, 7, 10]})
+    loaded = open_collection(tmp_path).text_loader()(frame)
+    assert loaded["text"].tolist() == ["ten", "seven", "ten"]
+    pd.testing.assert_frame_equal(loaded[["docno"]], frame)
+    with pytest.raises(ValueError, match=r"'docno' has neither text nor a whole number in 3 of 3 rows.*with 10\.0"):
+        open_collection(tmp_path).text_loader()(frame.astype(float))
+
+
 def test_a_frame_without_docno_is_refused(collection):
     with pytest.raises(pt.validate.InputValidationError):
         collection.text_loader()(pd.DataFrame({"qid": ["q1"]}))

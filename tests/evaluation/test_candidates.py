@@ -1,5 +1,8 @@
 """What is reranked: judged queries only, texts in place, and clear refusals."""
 
+import lzma
+
+import pandas as pd
 import pytest
 
 from elasticranker.collections import open_collection
@@ -37,6 +40,18 @@ def test_a_run_by_its_path(collection, tmp_path):
     assert candidates.system == "bm25"
     assert list(candidates.frame["docno"]) == ["d1"]
     assert candidates.queries == 5
+
+
+def test_the_name_of_a_run_file_becomes_a_tag_that_runs_can_hold(collection, tmp_path):
+    (tmp_path / "my first run.trec.xz").write_bytes(lzma.compress(b"q1 Q0 d1 1 1.0 t\n"))
+    assert load_candidates(collection, str(tmp_path / "my first run.trec.xz")).system == "my-first-run"
+
+
+def test_two_queries_of_one_qid_are_refused(collection, monkeypatch):
+    twice = pd.DataFrame({"qid": ["q0", "q0"], "query": ["one", "another"]})
+    monkeypatch.setattr(type(collection), "queries", lambda self: twice)
+    with pytest.raises(ValueError, match="two queries of the qid 'q0'"):
+        load_candidates(collection, "ours")
 
 
 def test_fewer_queries_are_evenly_spaced(collection):

@@ -52,6 +52,15 @@ def test_the_measures_are_those_of_trec_eval():
             assert table.loc[qid, ours] == pytest.approx(values[name])
 
 
+def test_names_are_compared_as_text():
+    whole = {"qid": int, "docno": int}
+    run = RUN.replace({"docno": {"a": "1", "b": "2", "c": "3", "x": "4"}})
+    qrels = QRELS.replace({"docno": {"a": "1", "b": "2", "c": "3", "x": "4"}})
+    expected = effectiveness(run, qrels)
+    pd.testing.assert_frame_equal(effectiveness(run.astype(whole), qrels), expected)
+    pd.testing.assert_frame_equal(effectiveness(run, qrels.astype(whole)), expected)
+
+
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])

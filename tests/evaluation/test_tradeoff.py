@@ -29,6 +29,7 @@ def collection(tmp_path, monkeypatch):
     docs = [(f"d{n}", f"word{n} text{' more' * n}") for n in range(DEPTH)]
     queries = [(f"q{n}", f"word{(n - 1) % DEPTH}") for n in range(QUERIES)] + [("q-without", "nothing")]
     qrels = [(f"q{n}", f"d{(n - 1) % DEPTH}", 3) for n in range(QUERIES)] + [("q0", "d3", 1), ("q-without", "d0", 2)]
+    qrels += [("q1", "d5", 0)]
     folder = write_collection(tmp_path / "collection", queries, docs, qrels)
     lines = [
         f"q{q} Q0 d{(q + rank) % DEPTH} {rank + 1} {DEPTH - rank} t\n" for q in range(QUERIES) for rank in range(DEPTH)
@@ -50,6 +51,15 @@ def experiment(collection, tmp_path):
 
 def read_report(folder) -> str:
     return (folder / "report.md").read_text()
+
+
+def test_a_first_stage_called_like_one_of_ours_is_refused_before_the_measurement(collection, tmp_path):
+    (tmp_path / "elastic 50%.trec").write_text("q1 Q0 d1 1 1.0 t\n")
+    candidates = load_candidates(collection, str(tmp_path / "elastic 50%.trec"))
+    ranker = FakeRanker(trace=True)
+    with pytest.raises(ValueError, match="the first stage is called 'elastic 50%', like one of the systems"):
+        run_tradeoff(collection, ranker, candidates, output=tmp_path / "out", budgets=["50%"], progress=False)
+    assert ranker.scored == [] and not (tmp_path / "out").exists()
 
 
 def test_files_and_columns(experiment, tmp_path):

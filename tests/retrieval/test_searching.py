@@ -15,6 +15,7 @@ from elasticranker import retrieval
 from elasticranker.collections import Collection, cache_dir, open_collection
 from elasticranker.retrieval import indexing, searching
 from elasticranker.retrieval.searching import BM25
+from tests.oddframes import column, keys
 
 CORPUS = {
     "fox": "The quick brown fox jumps over the lazy dog.",
@@ -84,8 +85,27 @@ def test_a_long_query_with_a_lone_surrogate_and_a_nul_is_searched_all_the_same(b
 
 
 def test_a_query_that_is_no_text_is_named(bm25):
-    with pytest.raises(ValueError, match="the query of qid 'q1' is None"):
+    with pytest.raises(
+        ValueError, match=r"'query' has no text in 1 of 2 rows, the first is row 1 .*qid 'q1'.* with None"
+    ):
         bm25(pd.DataFrame({"qid": ["q0", "q1"], "query": ["fox", None]}, dtype=object))
+
+
+@settings(deadline=None, max_examples=30)
+@given(keys(), st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["fox", "sleeping cat", "unheardof", ""]))))
+def test_each_query_finds_what_it_would_find_alone(bm25, qids, asked):
+    values, dtype = qids
+    frame = pd.DataFrame({"query": [query for _, query in asked]}, dtype=object)
+    frame = frame.assign(qid=column([values[number] for number, _ in asked], dtype), row=range(len(asked)))
+    found = bm25(frame.set_index(pd.Index([0] * len(frame))))
+    expected = []
+    for row, (number, query) in enumerate(asked):
+        alone = bm25(queries(query))
+        expected += [(row, values[number], *rest) for rest in alone[["docno", "score", "rank"]].itertuples(index=False)]
+    assert (
+        list(zip(*(found[name].tolist() for name in ("row", "qid", "docno", "score", "rank")), strict=True)) == expected
+    )
+    assert found["qid"].dtype == frame["qid"].dtype
 
 
 def test_two_of_one_index_are_equal_and_a_smaller_cutoff_is_not(collection, bm25):

@@ -49,6 +49,15 @@ def test_swift_is_paid_out_of_the_budget():
     assert list(routes(router, frame("a", "b", "c", "d")).values()).count("super") == 1
 
 
+def test_costs_that_come_twice_for_a_query_are_refused():
+    def cost(candidates):
+        return pd.Series([1.0, 2.0], index=["a", "a"])
+
+    router = by_margin(Judge(), Bomb(), budget="50%", swift_cost=0, super_cost=cost)
+    with pytest.raises(ValueError, match="super_cost gives 2 costs for 1 queries: give each query's once, by qid"):
+        router.transform(frame("a"))
+
+
 def test_costs_may_be_functions_of_the_frame():
     def cost(candidates):
         return pd.Series({"a": 30.0, "b": 10.0})

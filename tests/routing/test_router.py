@@ -210,6 +210,17 @@ def test_an_uncalibrated_router_says_what_is_missing():
         EnergyRouter(Bomb(), Bomb()).calibrate(frame("a").iloc[:0], super_share=0.5)
 
 
+def test_qrels_know_whole_numbers_by_their_digits():
+    def calibrated(candidates, qrels):
+        return by_margin(Judge(), Judge({(2, 1): 9.0}), super_share=1.0).calibrate(candidates, qrels).threshold
+
+    candidates = pd.DataFrame([(q, "x", d, "y", -d, d) for q in (1, 2) for d in (0, 1)], columns=COLUMNS)
+    qrels = pd.DataFrame([("1", "0", 1), ("2", "1", 1)], columns=["qid", "docno", "label"])
+    assert calibrated(candidates, qrels) == calibrated(candidates, qrels.astype({"qid": int, "docno": int}))
+    with pytest.raises(ValueError, match="the column 'qid' has no name in 1 of 2 rows"):
+        calibrated(candidates, qrels.assign(qid=["1", None]))
+
+
 # PyTerrier citizenship.
 
 

@@ -55,6 +55,12 @@ def test_who_scores(command, asked, given, expected):
     assert len(read_run(output)) == QUERIES * DEPTH
 
 
+def test_a_tag_that_no_run_can_hold_is_refused_before_the_scoring(command, asked, capsys):
+    assert main([*command[0], "--tag", "my run"]) == 2
+    assert "the tag 'my run'" in capsys.readouterr().err
+    assert asked == []
+
+
 def test_an_address_without_ray_is_refused(command, capsys):
     assert main([*command[0], "--address", "auto"]) == 2
     assert "--address auto is for Ray: add --engine ray" in capsys.readouterr().err

@@ -1,7 +1,9 @@
 """`rerank_run`: whatever happens on the way, the same bytes at the end, and nothing scored twice."""
 
+import bz2
 import errno
 import gzip
+import lzma
 import os
 import signal
 import subprocess
@@ -75,6 +77,25 @@ def test_the_output_is_the_reranked_run(rerank, folder, tmp_path):
 
 def test_plain_and_packed_output_hold_the_same(rerank, expected):
     assert rerank(FakeRanker(), "out.trec") == gzip.decompress(expected)
+
+
+@pytest.mark.parametrize(("ending", "unpacked"), [(".bz2", bz2.decompress), (".xz", lzma.decompress)])
+def test_the_output_is_packed_as_its_name_says(rerank, expected, ending, unpacked):
+    assert unpacked(rerank(FakeRanker(), f"out.trec{ending}")) == gzip.decompress(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tag": "my run"}, "the tag 'my run' is empty, has white space in it"),
+        ({"tag": ""}, "the tag '' is empty"),
+        ({"output": "out.trec.zip"}, r"out\.trec\.zip: \.zip is not a form .* \.gz, \.bz2, \.xz"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_read(rerank, tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        rerank(FakeRanker(), run=tmp_path / "nowhere.trec", **settings)
+    assert not list(tmp_path.glob("out.*"))
 
 
 def test_the_output_does_not_depend_on_the_size_of_parts(rerank, expected, monkeypatch):

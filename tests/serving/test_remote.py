@@ -271,7 +271,7 @@ def test_an_error_ends_the_others() -> None:
     script = Script(lambda request, number: (200, {}) if request.path_url == "/info" else (422, {"error": "no"}))
     with pytest.raises(ValueError, match="status 422: no"):
         remote(script, concurrency=2)(frame(500, 1))
-    assert len(script.sent) < 250
+    assert len(script.sent) <= 3  # what the server is, and what both threads had sent before one of them heard
 
 
 def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +306,7 @@ def test_missing_texts_are_named_before_anybody_is_asked(column: str) -> None:
     rows = frame()
     rows.loc[3, column] = None
     with pytest.raises(
-        ValueError, match=f"1 rows have no '{column}', the first: docno 'd3' of query 'q0' has (None|nan)"
+        ValueError, match=f"'{column}' has no text in 1 of 15 rows, the first is row 3 .*'d3'.* with (None|nan)"
     ):
         remote(script)(rows)
     assert script.sent == []

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elasticranker.textfiles import find
 from elasticranker.training.data.sources import Source, TrainingQuery, read_sources
 
 if TYPE_CHECKING:
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def open_sources(
-    name: str, *, negatives: str | None = None, k: int = 30, max_queries: int | None = None
+    name: str,
+    *,
+    negatives: str | None = None,
+    k: int = 30,
+    max_queries: int | None = None,
+    rel: int | None = None,
 ) -> list[Source]:
     """The sources of that name.
 
@@ -30,9 +36,10 @@ def open_sources(
             `bm25` otherwise.
         k: candidates a query of a collection.
         max_queries: queries a source; the first ones.
+        rel: lowest label of a positive; by default the collection's own level.
 
     Raises:
-        ValueError: nothing to read.
+        ValueError: nothing to read, or a collection whose labels don't say which of them are relevant.
 
     Example:
         >>> open_sources("irds:msmarco-passage/train/triples-small", max_queries=20000)  # doctest: +SKIP
@@ -42,7 +49,7 @@ def open_sources(
     if not name.startswith("irds:"):
         if not folder.is_dir():
             raise ValueError(f"no folder {name!r}: data are a folder, or irds: and an ir_datasets id")
-        if not any((folder / f"corpus.tsv{ending}").exists() for ending in ("", ".gz")):
+        if find(folder / "corpus.tsv") is None:
             sources = read_sources(folder)
             for source in sources:
                 source.queries = source.queries[:max_queries]
@@ -59,7 +66,7 @@ def open_sources(
         if dataset is None or not dataset.has("docpairs"):
             raise ValueError(f"{name} has no docpairs: take the negatives from bm25 or from a run file")
         return [docpairs_source(collection, dataset.docpairs_iter(), k=k, max_queries=max_queries)]
-    return [qrels_source(collection, negatives, k=k, max_queries=max_queries)]
+    return [qrels_source(collection, negatives, k=k, max_queries=max_queries, rel=rel)]
 
 
 def _dataset(name: str) -> Any:
@@ -100,19 +107,21 @@ def docpairs_source(collection: Collection, pairs: Iterable[Any], *, k: int, max
     return _source(collection, {qid: list(own) for qid, own in positives.items()}, negatives)
 
 
-def qrels_source(collection: Collection, negatives: str, *, k: int, max_queries: int | None) -> Source:
+def qrels_source(
+    collection: Collection, negatives: str, *, k: int, max_queries: int | None, rel: int | None = None
+) -> Source:
     """A source of judged queries and the candidates of a first stage.
 
-    Positives have at least the collection's relevance level; documents of a lower positive label are neither positives
-    nor negatives.
+    Documents of a positive label below that of positives are neither positives nor negatives.
 
     Args:
         collection: has queries, qrels and texts.
         negatives: `bm25`, or a run file.
         k: candidates a query.
         max_queries: the first so many queries that have a positive.
+        rel: lowest label of a positive; by default the collection's own level.
     """
-    level = collection.relevance_level()
+    level = collection.relevance_level() if rel is None else rel
     qrels = collection.qrels()
     positives: dict[str, list[str]] = defaultdict(list)
     unclear: dict[str, set[str]] = defaultdict(set)

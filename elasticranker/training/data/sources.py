@@ -8,12 +8,11 @@ have a `"qid"`; its query is otherwise known by its position (from 0), as a pass
 
 from __future__ import annotations
 
-import gzip
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
+
+from elasticranker.textfiles import find, read_lines
 
 
 @dataclass
@@ -71,19 +70,19 @@ def read_sources(folder: str | Path) -> list[Source]:
 
 
 def _read_pair(folder: Path, name: str, queries: Path) -> Source:
-    documents = [path for path in (folder / f"{name}.docs.tsv", folder / f"{name}.docs.tsv.gz") if path.exists()]
-    if not documents:
+    documents = find(folder / f"{name}.docs.tsv")
+    if documents is None:
         raise ValueError(f"{queries} has no {name}.docs.tsv[.gz] beside it")
     source = Source(name)
     numbers: dict[str, int] = {}
-    for line, text in lines(documents[0]):
+    for line, text in read_lines(documents):
         number, tab, document = text.partition("\t")
         if not tab:
-            raise ValueError(f"{documents[0]}:{line}: expected 'number <tab> text'")
+            raise ValueError(f"{documents}:{line}: expected 'number <tab> text'")
         numbers[number] = len(source.documents)
         source.documents.append(document)
         source.docnos.append(number)
-    for line, text in lines(queries):
+    for line, text in read_lines(queries):
         try:
             row = json.loads(text)
             positives = [numbers[str(number)] for number in row["positive"]]
@@ -100,7 +99,7 @@ def _read_pair(folder: Path, name: str, queries: Path) -> Source:
 def _read_passages(name: str, path: Path) -> Source:
     source = Source(name)
     numbers: dict[str, int] = {}
-    for line, text in lines(path):
+    for line, text in read_lines(path):
         try:
             row = json.loads(text)
             passages, selected = [str(passage) for passage in row["passages"]], row["is_selected"]
@@ -118,17 +117,3 @@ def _read_passages(name: str, path: Path) -> Source:
         candidates = [numbers[passage] for passage in dict.fromkeys(passages) if numbers[passage] not in positives]
         source.queries.append(TrainingQuery(query, positives, candidates, judged=bool(positives), qid=qid))
     return source
-
-
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbers (from 1) and texts of a plain or gzip file's lines, without empty ones."""
-    with _open(path) as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, line.rstrip("\n")
-
-
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return cast("IO[str]", gzip.open(path, "rt", encoding="utf-8"))
-    return open(path, encoding="utf-8")

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from elasticranker.files import sha256_file
 from elasticranker.model.pairs import round_up
+from elasticranker.textfiles import read_lines
 from elasticranker.training.data import groups
-from elasticranker.training.data.sources import lines
 
 
 class TextBatch(NamedTuple):
@@ -49,7 +49,7 @@ def read_texts(data: str | Path) -> list[str]:
     """
     path = Path(data)
     if path.is_file():
-        texts = [line for _, line in lines(path)]
+        texts = [line for _, line in read_lines(path)]
     elif groups.is_prepared(path):
         texts = [text for text in groups.Groups.load(path).documents if text.strip()]
     else:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from elasticranker.files import sha256, sha256_file
+from elasticranker.textfiles import find, read_lines
 from elasticranker.training.data.array_cache import ArrayCache
-from elasticranker.training.data.sources import Source, TrainingQuery, lines
+from elasticranker.training.data.sources import Source, TrainingQuery
 
-ENDINGS = (".tsv", ".tsv.gz", ".trec", ".trec.gz", ".txt", ".txt.gz", ".run", ".run.gz")
+ENDINGS = (".tsv", ".trec", ".txt", ".run")
 
 
 class ScoreTeacher:
@@ -41,10 +42,11 @@ class ScoreTeacher:
         """
         if self.path.is_dir():
             stem = source.name.replace("/", "-")
-            files = [self.path / f"{stem}{ending}" for ending in ENDINGS if (self.path / f"{stem}{ending}").exists()]
-            if not files:
+            found = filter(None, (find(self.path / f"{stem}{ending}") for ending in ENDINGS))
+            file = next(found, None)
+            if file is None:
                 raise ValueError(f"{self.path} has no scores for the source {source.name}: add {stem}.tsv")
-            return StoredScores(read_scores(files[0]), source, queries)
+            return StoredScores(read_scores(file), source, queries)
         if self._read_for not in (None, source.name):
             raise ValueError(
                 f"{self.path} is one file of scores, but the data has the sources {self._read_for} and {source.name}: "
@@ -85,7 +87,7 @@ def read_scores(path: Path) -> dict[str, dict[str, float]]:
         ValueError: a malformed line; its file and number are named.
     """
     scores: dict[str, dict[str, float]] = {}
-    for number, line in lines(path):
+    for number, line in read_lines(path):
         fields = line.split("\t") if line.count("\t") == 2 else line.split()
         try:
             qid, docno, text = (fields[0], fields[2], fields[4]) if len(fields) == 6 else fields

@@ -71,7 +71,7 @@ def test_qrels_get_candidates_from_a_run_of_a_collection_in_a_folder(tmp_path):
     folder.mkdir()
     (folder / "corpus.tsv").write_text("".join(f"{docno}\t{text}\n" for docno, text in TEXTS.items()))
     (folder / "queries.tsv").write_text("q1\tred fox\nq2\tblue moon\n")
-    (folder / "qrels.txt").write_text("q1 0 d1 3\nq1 0 d2 1\nq2 0 d9 2\n")
+    (folder / "qrels.txt").write_text("q1 0 d1 3\nq1 0 d2 1\nq1 0 d5 0\nq2 0 d9 2\n")
     run = "".join(f"q1 Q0 {docno} {rank} {-rank} x\n" for rank, docno in enumerate(["d2", "d3", "d1", "d4", "d5"]))
     (tmp_path / "run.trec").write_text(run)
     (source,) = open_sources(str(folder), negatives=str(tmp_path / "run.trec"), k=4)
@@ -79,6 +79,17 @@ def test_qrels_get_candidates_from_a_run_of_a_collection_in_a_folder(tmp_path):
     (query,) = source.queries  # the other one's positive isn't in the corpus
     assert [source.docno(number) for number in query.positives] == ["d1"]
     assert [source.docno(number) for number in query.candidates] == ["d3", "d4"]  # d2 is neither good nor bad
+
+
+def test_where_no_label_says_irrelevant_the_lowest_of_a_positive_is_asked_for(tmp_path):
+    (tmp_path / "corpus.tsv").write_text("".join(f"{docno}\t{text}\n" for docno, text in TEXTS.items()))
+    (tmp_path / "queries.tsv").write_text("q1\tred fox\n")
+    (tmp_path / "qrels.txt").write_text("q1 0 d1 4\nq1 0 d2 1\nq1 0 d3 3\n")
+    (tmp_path / "run.trec").write_text("q1 Q0 d4 1 1.0 x\n")
+    with pytest.raises(ValueError, match=r"labels of .* are 1, 3, 4, and none says that a document is not relevant"):
+        open_sources(str(tmp_path), negatives=str(tmp_path / "run.trec"))
+    (source,) = open_sources(str(tmp_path), negatives=str(tmp_path / "run.trec"), rel=3)
+    assert [source.docno(number) for number in source.queries[0].positives] == ["d1", "d3"]
 
 
 def test_a_folder_of_sources_is_read_as_it_is(tmp_path):

@@ -140,6 +140,23 @@ def test_one_query_is_too_few() -> None:
         tune(made_tables(queries=1), COST)
 
 
+def test_labels_stay_with_their_documents_in_whatever_order_a_frame_is(tmp_path: Path) -> None:
+    import pandas as pd
+
+    from elasticranker.commands.tune import tabulate
+
+    ranker = ElasticRanker(str(elastic(tmp_path / "source").save(tmp_path / "checkpoint")), dtype="float32")
+    rows = [(f"q{q}", "who copies", f"d{d}", " ".join(WORDS[: d + 1]), 9.0 - d, d) for q in range(2) for d in range(5)]
+    frame = pd.DataFrame(rows, columns=["qid", "query", "docno", "text", "score", "rank"])
+    qrels = pd.DataFrame([("q0", "d3", 2), ("q1", "d1", 1)], columns=["qid", "docno", "label"])
+    ordered, shuffled = (tabulate(ranker, f, qrels) for f in (frame, frame.sample(frac=1, random_state=0)))
+    assert sorted(table.labels.tolist() for table in ordered) == [[0, 0, 0, 2, 0], [0, 1, 0, 0, 0]]
+    assert sorted(t.labels.tolist() for t in shuffled) == sorted(t.labels.tolist() for t in ordered)
+    for table in shuffled:
+        assert table.candidates.prior.tolist() == [9.0, 8.0, 7.0, 6.0, 5.0]
+        assert table.candidates.tokens.tolist() == ordered[0].candidates.tokens.tolist()
+
+
 @pytest.fixture
 def validation(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
