@@ -96,12 +96,13 @@ def format_run(frame: pd.DataFrame, tag: str) -> Iterator[str]:
     place = np.empty(len(frame))
     place[np.lexsort((ties, -scores))] = np.arange(len(frame))
     qids, docnos = as_text(frame, "qid"), as_text(frame, "docno")
+    for what, names in (("qid", qids), ("docno", docnos)):
+        for name in dict.fromkeys(names):
+            check_name(name, what)
     lists = Lists.by(pd.DataFrame({"qid": qids, "docno": docnos, "score": scores}), place)
     for qid, candidates in zip(lists.qids, lists.frames(), strict=True):
-        check_name(qid, "qid")
         written = set()
         for rank, (docno, score) in enumerate(zip(candidates["docno"], candidates["score"], strict=True), start=1):
-            check_name(docno, "docno")
             if not math.isfinite(score):
                 raise ValueError(f"the score of {docno} for the query {qid} is {score}: a run file cannot hold it")
             if docno in written:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +9,19 @@ import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 
+try:
+    import pyarrow  # noqa: F401
+
+    ARROW = True
+except ImportError:  # not there, or not for this numpy
+    ARROW = False
+
 QUERIES = ["who copies the river", "what is a cat"]
 TEXTS = ["the river bank", "a cat", "", "how do i copy a whole folder", "money flows to the bank of the river"]
 TEXT_KEYS = [["1", "2", "NA", "nan"], ["", " ", "\ufeff1", "🦊"], ["b", "a", "None", "07"]]
 WHOLE_KEYS = [[3, 1, -2, 10**12]]
 OTHER_KEYS = [[1, "1", 2.5, (1, 2)], [b"1", "1", frozenset([1]), np.str_("2")]]
-ARROW = ["string[pyarrow]"] if importlib.util.find_spec("pyarrow") else []
-TEXT_DTYPES = [None, "object", "string[python]", "category", *ARROW]
+TEXT_DTYPES = [None, "object", "string[python]", "category", *(["string[pyarrow]"] if ARROW else [])]
 WHOLE_DTYPES = ["object", "int64", "Int64", "category", *(["int64[pyarrow]"] if ARROW else [])]
 INDEXES = ["range", "reversed", "zeros", "words", "two levels"]
 

@@ -1,7 +1,7 @@
 """Rows keep their identity: whatever keys, dtypes and index a frame has, a row gets what it would get alone.
 
-Every pandas from 2.0 on has to pass. 2.0.3, 2.2.3 and 3.1.1 did; to repeat it with an older one, on Python 3.11:
-`pip install "pandas==2.0.3" "numpy<2" && pytest tests/test_rows.py tests/test_frames.py tests/retrieval`.
+Every pandas from 2.0 on has to pass; 2.0.3, 2.2.3 and 3.1.1 did. To repeat it with an older one, on Python 3.11:
+`pip install "pandas==2.0.3" "numpy<2" "pyarrow<16" && pytest tests/test_rows.py tests/test_frames.py`.
 """
 
 from __future__ import annotations
