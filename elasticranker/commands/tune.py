@@ -2,7 +2,8 @@
 
 Scores validation queries once with every sub-network, tries thousands of plans on those tables and stores the best of
 each budget in the checkpoint. Prints the ladder, and how much of its quality holds on queries that it wasn't tuned on.
-The checkpoint remembers the queries: an experiment leaves them out.
+On the same queries it calibrates the checkpoint: see `elasticranker calibrate`, which does that alone. The checkpoint
+remembers the queries: an experiment leaves them out.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ import argparse
 from typing import TYPE_CHECKING
 
 from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive
+from elasticranker.commands.calibrate import add_stranger_argument, draw_strangers, store
 from elasticranker.commands.card import write_card
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from elasticranker.planning.ladder import Ladder
-    from elasticranker.ranker import ElasticRanker
     from elasticranker.training.tuning.search import SplitHalf
-    from elasticranker.training.tuning.tables import Table
 
 EXAMPLES = """examples:
   elasticranker tune --model ./checkpoint --data ./validation --candidates bm25 --queries 150
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trials", type=positive, default=240, metavar="N", help="plans tried a budget (default: %(default)s)"
     )
+    add_stranger_argument(parser)
     parser.add_argument("--figure", metavar="FILE", help="draw the front into this PNG")
     add_model_arguments(parser)
 
@@ -55,12 +56,14 @@ def run(args: argparse.Namespace) -> None:
     from elasticranker.evaluation.candidates import load_candidates
     from elasticranker.model.checkpoint import is_elastic, query_key, resolve, set_ladder
     from elasticranker.training.tuning.search import SHARES, split_half, tune
+    from elasticranker.training.tuning.tables import tabulate
 
     if not is_elastic(args.model):
         raise ValueError(f"--model {args.model}: only an elastic checkpoint (a folder) has a ladder to tune")
     ranker = make_ranker(args)
     collection = open_collection(args.data, corpus=args.corpus)
     candidates = load_candidates(collection, args.candidates, k=args.k, queries=args.queries)
+    strange = draw_strangers(collection, candidates, args.strangers)
     tables = tabulate(ranker, candidates.frame, candidates.qrels)
     cost = ranker.checkpoint.cost
     with tqdm(total=3 * len(SHARES), desc="plans", unit="budget") as bar:
@@ -78,27 +81,10 @@ def run(args: argparse.Namespace) -> None:
 
         draw_front(report(ladder, split), args.figure, title=f"{collection.name}, {len(tables)} queries")
     keys = sorted(query_key(query) for query in candidates.frame["query"].unique())
+    store(resolve(args.model), ranker, collection, candidates, tables, strange)
     set_ladder(resolve(args.model), ladder, {"collection": collection.name.split("/")[-1], "queries": keys})
     write_card(resolve(args.model))
     print(f"stored in {resolve(args.model)}")
-
-
-def tabulate(ranker: ElasticRanker, frame: pd.DataFrame, qrels: pd.DataFrame) -> list[Table]:
-    """Score tables of the queries of a frame with texts."""
-    import numpy as np
-
-    from elasticranker.training.tuning.tables import make_tables
-
-    gains = {
-        (qid, docno): max(0, label)
-        for qid, docno, label in zip(qrels["qid"], qrels["docno"], qrels["label"], strict=True)
-    }
-    queries = []
-    for qid, pairs in ranker.pairs(frame):
-        rows = frame[frame["qid"] == qid]
-        labels = np.asarray([gains.get((qid, docno), 0) for docno in rows["docno"]], dtype=float)
-        queries.append((pairs, rows["score"].to_numpy(dtype=float), labels))
-    return make_tables(ranker.engine, queries, ranker.checkpoint.widths)
 
 
 def report(ladder: Ladder, split: SplitHalf) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from typing import Any
 
 from elasticranker.files import remove_abandoned, sha256_file, write_json, write_tensors
 from elasticranker.model.pairs import PairEncoder
+from elasticranker.planning.calibration import Calibration, Line
 from elasticranker.planning.cost import CostModel
 from elasticranker.planning.ladder import Ladder, untuned
 from elasticranker.planning.plan import SubNet
@@ -39,6 +40,7 @@ class Checkpoint:
         provenance: how it came to be.
         max_length: most tokens of a pair that it is meant for; None leaves it to the backbone.
         prefixes: what it reads before queries and documents, in split layout.
+        calibration: what its sub-networks' scores mean.
     """
 
     encoder: Any
@@ -49,6 +51,7 @@ class Checkpoint:
     provenance: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None
     prefixes: tuple[str, str] = ("", "")
+    calibration: Calibration = field(default_factory=Calibration)
 
     def pairs(self, *, max_length: int, max_query_length: int) -> PairEncoder:
         """What lays pairs out for it; lengths as `PairEncoder` takes them."""
@@ -111,6 +114,7 @@ class Checkpoint:
             "max_length": self.max_length,
             "prefixes": list(self.prefixes),
             "ladder": self.ladder.to_json() if self.ladder is not None else None,
+            "calibration": self.calibration.to_json() if self.calibration.lines else None,
             "provenance": self.provenance,
             "files": {
                 p.name: sha256_file(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != "README.md"
@@ -132,6 +136,22 @@ def set_ladder(folder: str | Path, ladder: Ladder, tuned_on: dict[str, Any]) -> 
     manifest = read_manifest(folder)
     manifest["ladder"] = ladder.to_json()
     manifest["provenance"]["tuned_on"] = tuned_on
+    _write_manifest(Path(folder), manifest)
+
+
+def set_calibration(folder: str | Path, calibration: Calibration, calibrated_on: dict[str, Any]) -> None:
+    """Give a checkpoint on disk a calibration; nothing else of it changes.
+
+    Args:
+        folder: of the checkpoint.
+        calibration: what its sub-networks' scores mean.
+        calibrated_on: on what, kept in the provenance: `collection` and `queries`, as `tuned_on` of `set_ladder`;
+            `pairs`, how many of them with `strangers`, and the relevance `level`; `errors`, what `Reliability` holds of
+            each `exit`.
+    """
+    manifest = read_manifest(folder)
+    manifest["calibration"] = calibration.to_json()
+    manifest["provenance"]["calibrated_on"] = calibrated_on
     _write_manifest(Path(folder), manifest)
 
 
@@ -164,10 +184,11 @@ def is_elastic(source: str | Path) -> bool:
 
 
 def tuned_on(source: str | Path) -> list[str]:
-    """`query_key`s of the queries that a checkpoint's ladder was tuned on; none for ordinary cross-encoders."""
+    """`query_key`s of the queries that a checkpoint's ladder and calibration saw; none for ordinary cross-encoders."""
     if not is_elastic(source):
         return []
-    return list(read_manifest(resolve(source))["provenance"].get("tuned_on", {}).get("queries", []))
+    about = read_manifest(resolve(source))["provenance"]
+    return sorted({key for seen in ("tuned_on", "calibrated_on") for key in about.get(seen, {}).get("queries", [])})
 
 
 def fingerprint(source: str | Path) -> str:
@@ -239,7 +260,7 @@ def load(source: str | Path) -> Checkpoint:
     encoder = Encoder(shape, readouts)
     encoder.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()})
     full = SubNet(shape.layers)
-    return Checkpoint(
+    checkpoint = Checkpoint(
         encoder.eval(),
         AutoTokenizer.from_pretrained(folder),
         AutoConfig.from_pretrained(folder),
@@ -249,12 +270,16 @@ def load(source: str | Path) -> Checkpoint:
         manifest["max_length"],
         tuple(manifest.get("prefixes", ("", ""))),
     )
+    if manifest.get("calibration"):
+        checkpoint.calibration = Calibration.from_json(manifest["calibration"], checkpoint.subnets)
+    return checkpoint
 
 
 def _load_hugging_face(source: str) -> Checkpoint:
     from transformers import AutoTokenizer
 
     from elasticranker.model.huggingface import from_hugging_face
+    from elasticranker.model.readout import InteractionReadout
 
     encoder, config = from_hugging_face(source)
     if encoder.exits[str(encoder.shape.layers)].kind != "cls":
@@ -262,7 +287,15 @@ def _load_hugging_face(source: str) -> Checkpoint:
             f"{source!r} is an encoder without a ranking head: name a cross-encoder "
             "(an architecture ...ForSequenceClassification), or train it with `elasticranker train`"
         )
-    return Checkpoint(encoder, AutoTokenizer.from_pretrained(source), config, provenance={"source": source})
+    # The filter's similarity, at most SCALE, is no judgement: it never makes relevance likelier than not.
+    filter_line = Line(intercept=-InteractionReadout.SCALE)
+    return Checkpoint(
+        encoder,
+        AutoTokenizer.from_pretrained(source),
+        config,
+        provenance={"source": source},
+        calibration=Calibration({SubNet(0): filter_line, SubNet(encoder.shape.layers): Line()}),
+    )
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:

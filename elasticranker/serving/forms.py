@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -65,7 +64,9 @@ class RerankRequest(_Request):
     truncate: bool | None = Field(
         None, description="Cut texts that are too long (default). `false`: answer 413 if there is one."
     )
-    raw_scores: bool | None = Field(None, description="Scores as the model gives them, instead of their sigmoid.")
+    raw_scores: bool | None = Field(
+        None, description="Scores on the scale of the model's logits, instead of probabilities of relevance."
+    )
     return_text: bool | None = Field(None, description="Send the texts back.")
 
     @property
@@ -107,7 +108,7 @@ class Rank(BaseModel):
 
 
 class CohereResult(BaseModel):
-    """One document's place: `index` counts from 0 in the order of the request; `relevance_score` is from 0 to 1."""
+    """One document's place: `index` counts from 0 in the order of the request; `relevance_score` is a probability."""
 
     index: int
     relevance_score: float
@@ -132,8 +133,8 @@ class ErrorAnswer(BaseModel):
 
 
 def ranks(request: RerankRequest, scored: Scored) -> list[dict[str, Any]]:
-    """The answer to `POST /rerank`, best first. The order is that of the raw scores, also where sigmoids are equal."""
-    scores = scored.scores if request.raw_scores else map(sigmoid, scored.scores)
+    """The answer to `POST /rerank`, best first. The order is that of raw scores, also where probabilities are equal."""
+    scores = scored.scores if request.raw_scores else scored.relevance
     rows: list[dict[str, Any]] = [
         {"index": index, "score": score} for index, score in zip(scored.order, scores, strict=True)
     ]
@@ -146,17 +147,11 @@ def ranks(request: RerankRequest, scored: Scored) -> list[dict[str, Any]]:
 def results(request: CohereRequest, scored: Scored) -> list[dict[str, Any]]:
     """The `results` of the answer to `POST /v1/rerank`, best first."""
     rows: list[dict[str, Any]] = [
-        {"index": index, "relevance_score": sigmoid(score)}
-        for index, score in zip(scored.order[: request.top_n], scored.scores[: request.top_n], strict=True)
+        {"index": index, "relevance_score": relevance}
+        for index, relevance in zip(scored.order[: request.top_n], scored.relevance[: request.top_n], strict=True)
     ]
     if request.return_documents:
         candidates = request.candidates
         for row in rows:
             row["document"] = {"text": candidates[row["index"]]}
     return rows
-
-
-def sigmoid(score: float) -> float:
-    """From 0 to 1, without overflow."""
-    small = math.exp(-abs(score))
-    return (1.0 if score >= 0 else small) / (1.0 + small)

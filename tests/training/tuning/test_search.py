@@ -17,7 +17,6 @@ from elasticranker.training.tuning.search import draw, mean_quality, split_half,
 from elasticranker.training.tuning.simple import simple_plans
 from elasticranker.training.tuning.tables import LOST, Table, make_tables, ndcg
 from tests.backbones import WORDS
-from tests.fakes import write_collection
 from tests.planning.test_cost import elastic, engine_of
 
 COST = CostModel(6, 64, 4, 16, 256, 64, dict.fromkeys(range(7), "interaction"))
@@ -138,18 +137,6 @@ def test_one_query_is_too_few() -> None:
         tune(made_tables(queries=1), COST)
 
 
-@pytest.fixture
-def validation(tmp_path: Path) -> Path:
-    random = np.random.default_rng(0)
-    texts = [(f"d{i}", " ".join(random.choice(WORDS, 12))) for i in range(60)]
-    queries = [(f"q{i}", " ".join(random.choice(WORDS, 3, replace=False))) for i in range(12)]
-    qrels = [(f"q{i}", f"d{random.integers(60)}", 1) for i in range(12)]
-    folder = write_collection(tmp_path / "validation", queries, texts, qrels)
-    run = [(q, d) for q in range(12) for d in random.choice(60, 20, replace=False)]
-    (folder / "first.trec").write_text("".join(f"q{q} Q0 d{d} 0 {60 - i % 20} t\n" for i, (q, d) in enumerate(run)))
-    return folder
-
-
 def test_the_command_stores_a_ladder_and_what_it_was_tuned_on(
     tmp_path: Path, validation: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,7 +147,8 @@ def test_the_command_stores_a_ladder_and_what_it_was_tuned_on(
     before = ElasticRanker(str(folder)).fingerprint
     arguments = ["tune", "--model", str(folder), "--data", str(validation), "--candidates", "first"]
     assert main([*arguments, "--trials", "8", "--figure", str(tmp_path / "front.png")]) == 0
-    assert "held out" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "held out" in shown and "ECE after" in shown
     ranker = ElasticRanker(str(folder), budget="10%")
     assert len(ranker.ladder) == 11
     assert ranker.fingerprint != before
@@ -169,6 +157,7 @@ def test_the_command_stores_a_ladder_and_what_it_was_tuned_on(
     assert query_key(first) in ranker.tuned_on
     assert (tmp_path / "front.png").stat().st_size > 1000
     assert load(folder).ladder is not None
+    assert set(load(folder).calibration.lines) == set(load(folder).subnets)
 
 
 def test_a_ladder_that_fits_only_its_own_queries_is_refused(
