@@ -24,7 +24,6 @@ from elasticranker.planning.subnet import SubNet
 
 Integers = NDArray[np.int64]
 RAW = Calibration()
-NEAR = 0.5  # standard deviations of a stage's scores within which it can hardly tell candidates apart
 
 
 @dataclass(frozen=True)
@@ -162,8 +161,8 @@ def walk(
     ran out, which ends the plan). What the last stage cannot use goes to the full model for the best and to the earlier
     stages' left-behind candidates, in order; then, from the first stage up, to any whom what is left pays for, so that
     nearly all of a budget is used. Out of turn only those go further whom the stage before puts near its best: whoever
-    reaches a later stage ranks above all others, so it must not be the shortest instead of the best. To the full model,
-    where the plan doesn't have it, nobody goes out of turn at all.
+    reaches a later stage ranks above all others, and that should not be the shortest instead of the best. To the full
+    model, where the plan doesn't have it, nobody goes out of turn at all.
 
     Args:
         plan: the stages.
@@ -210,7 +209,7 @@ class _State:
         """Score with stage `index` as many of the candidates of the stage before as `allowance` affords, best first.
 
         Candidates of the nearest earlier stage that holds any; with `any_that_fits`, those that don't fit are skipped
-        instead of ending the walk, as long as the next ones are `NEAR` the best.
+        instead of ending the walk, as long as the next ones are nearer to the best than to the middle of them.
         """
         if self.stopped or allowance <= 0:
             return
@@ -287,11 +286,14 @@ class _State:
         return members[np.argsort(-self._values(index)[members], kind="stable")]
 
     def _near(self, index: int, queue: Integers) -> int:
-        """How many of stage `index`'s candidates, best first, are `NEAR` its best; all, where they have no scores."""
-        if index < 0:
+        """How many of stage `index`'s candidates, best first, are nearer to the best than to the middle of them.
+
+        All, where they have no scores.
+        """
+        if index < 0 or not len(queue):
             return len(queue)
-        values, scored = self._values(index)[queue], self.own[index][~np.isnan(self.own[index])]
-        return int((values >= values[0] - NEAR * scored.std()).sum())
+        values = self._values(index)[queue]
+        return int((values >= (values[0] + np.median(values)) / 2).sum())
 
     def ranking(self) -> Ranking:
         """Later stages above earlier ones, candidates that no stage could afford at the end in incoming order.
