@@ -21,6 +21,7 @@ COMMANDS = (  # modules of elasticranker.commands, in the order of --help
     "prepare",
     "train",
     "tune",
+    "calibrate",
     "card",
     "export",
     "serve",

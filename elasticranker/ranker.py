@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -43,8 +43,19 @@ class ElasticRanker(pt.Transformer):
 
     Input columns: `qid`, `query`, `docno`, the text field, and `score` and `rank` where there are. Output: the same
     rows and columns, `score` without ties, `rank` from 0. Candidates that reached a later stage of the plan rank above
-    those that did not; what no stage could afford keeps its incoming order at the end. At `full`, the scores are the
-    model's.
+    those that did not; what no stage could afford keeps its incoming order at the end.
+
+    `score` means the same at every budget: it is on the scale of the whole model's logits. A pair that the whole model
+    read has its logit, as all have at `full`. One that a smaller sub-network read last has the logit that would mean
+    the same relevance, by the checkpoint's calibration; one that nothing read has that of an unread candidate. Where
+    this isn't below the candidate ranked above, it is lowered to just below; no score is ever raised. `relevance` turns
+    scores into probabilities, for thresholds.
+
+    What may be cached (with `pyterrier_caching.ScorerCache`, say; one cache a checkpoint, budget, `max_length` and
+    dtype): at `full` every score, for it depends on its pair alone. Below, unless it was lowered, a score depends on
+    its pair and on the sub-network that read it last (`trace` names it), but which that is depends on the list. So a
+    cached score holds for a threshold beside any list (where it was lowered it is too low, never too high), but gives
+    the ranking of none but the list that it comes from.
 
     Example:
         >>> bm25 >> dataset.text_loader() >> ElasticRanker(budget="25%")  # doctest: +SKIP
@@ -232,6 +243,17 @@ class ElasticRanker(pt.Transformer):
     def tuned_on(self) -> frozenset[str]:
         """The `query_key` of each query that the ladder was tuned on; no experiment may report them."""
         return frozenset(tuned_on(self.model, self.revision))
+
+    def relevance(self, scores: Iterable[float]) -> Floats:
+        """Probabilities of relevance, from 0 to 1, that `score`s of any budget mean: for thresholds.
+
+        Those of a checkpoint that nobody calibrated (`elasticranker calibrate`), as of an ordinary cross-encoder, are
+        its logits' sigmoids.
+
+        Example:
+            >>> kept = ranked[ranker.relevance(ranked["score"]) > 0.5]  # doctest: +SKIP
+        """
+        return self.checkpoint.calibration.relevance(scores)
 
     def full_cost(self, frame: pd.DataFrame) -> pd.Series:
         """FLOPs of the full model over each query's candidates, by qid."""

@@ -2,7 +2,8 @@
 
 Scores validation queries once with every sub-network, tries thousands of plans on those tables and stores the best of
 each budget in a copy of the checkpoint (--output). Prints the ladder, and how much of its quality holds on queries that
-it wasn't tuned on. The copy remembers the queries: an experiment leaves them out.
+it wasn't tuned on. On the same queries it calibrates the copy (`elasticranker calibrate` does that alone). The copy
+remembers the queries: an experiment leaves them out.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ import argparse
 from typing import TYPE_CHECKING
 
 from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive
+from elasticranker.commands.calibrate import add_calibration_arguments, draw_strangers, store
 from elasticranker.commands.card import card_of, elastic_folder, write_card
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from elasticranker.planning.ladder import Ladder
-    from elasticranker.ranker import ElasticRanker
     from elasticranker.training.tuning.search import SplitHalf
-    from elasticranker.training.tuning.tables import Table
 
 EXAMPLES = """examples:
   elasticranker tune --model ./checkpoint --data ./validation --candidates bm25 --queries 150 --output tuned
@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="refuse to tune on fewer (default: %(default)s); lower it to try things out",
     )
+    add_calibration_arguments(parser)
     parser.add_argument("--figure", metavar="FILE", help="draw the front into this PNG")
     add_model_arguments(parser)
 
@@ -66,14 +67,17 @@ def run(args: argparse.Namespace) -> None:
     from elasticranker.model.checkpoint import copy_checkpoint, query_key, set_ladder
     from elasticranker.progress import bar
     from elasticranker.training.tuning.search import SHARES, split_half, tune
+    from elasticranker.training.tuning.tables import tabulate
 
     source = elastic_folder(args.model, args.revision)
     refuse_existing(args.output)
     ranker = make_ranker(args)
     collection = open_collection(args.data, corpus=args.corpus)
+    level = collection.relevance_level() if args.rel is None else args.rel
     refuse_few(len(judged(collection, args.queries)[0]), args)
     candidates = load_candidates(collection, args.candidates, k=args.k, queries=args.queries)
     refuse_few(candidates.frame["qid"].nunique(), args)
+    strange = draw_strangers(candidates, level, args.strangers)
     tables = tabulate(ranker, candidates.frame, candidates.qrels)
     cost = ranker.checkpoint.cost
     with bar(name="trying plans", total=3 * len(SHARES), unit="budgets") as moving:
@@ -94,6 +98,7 @@ def run(args: argparse.Namespace) -> None:
     tuned_on = {"collection": public_name(collection.name), "queries": keys}
     with new_folder(args.output) as folder:
         copy_checkpoint(source, folder)
+        store(folder, ranker, collection, candidates, tables, strange, level)
         set_ladder(folder, ladder, tuned_on)
         write_card(card_of(folder, name=folder.name), folder / "README.md")
     print(f"wrote {args.output}, a copy of {args.model} with this ladder")
@@ -107,25 +112,6 @@ def refuse_few(queries: int, args: argparse.Namespace) -> None:
             f"{given}: {queries} judged queries with candidates are too few, a ladder tuned on them fits their luck; "
             f"{args.min_queries} would do (--min-queries {queries} tunes on them all the same, to try things out)"
         )
-
-
-def tabulate(ranker: ElasticRanker, frame: pd.DataFrame, qrels: pd.DataFrame) -> list[Table]:
-    """Score tables of the queries of a frame with texts."""
-    import numpy as np
-
-    from elasticranker.frames import in_incoming_order
-    from elasticranker.training.tuning.tables import make_tables
-
-    gains = {
-        (qid, docno): max(0, label)
-        for qid, docno, label in zip(qrels["qid"], qrels["docno"], qrels["label"], strict=True)
-    }
-    queries = []
-    lists = in_incoming_order(frame)
-    for rows, (qid, pairs) in zip(lists.frames(), ranker.pairs(lists.frame), strict=True):
-        labels = np.asarray([gains.get((qid, docno), 0) for docno in rows["docno"]], dtype=float)
-        queries.append((pairs, rows["score"].to_numpy(dtype=float), labels))
-    return make_tables(ranker.engine, queries, ranker.checkpoint.widths)
 
 
 def report(ladder: Ladder, split: SplitHalf) -> pd.DataFrame:

@@ -55,6 +55,7 @@ def load_candidates(
     engine: Literal["pisa", "terrier"] = "pisa",
     skip_missing: bool = False,
     tuned_on: Collection_[str] = frozenset(),
+    preferred: Collection_[str] = frozenset(),
 ) -> Candidates:
     """Gather candidates with their texts.
 
@@ -67,6 +68,7 @@ def load_candidates(
         engine: What searches for "bm25": "pisa" or "terrier".
         skip_missing: Leave out candidates that the corpus lacks, instead of refusing them.
         tuned_on: `query_key`s of queries to leave out before any are taken: those that the reranker was tuned on.
+        preferred: `query_key`s of queries to take no others than, where the collection has any of them.
 
     Raises:
         ValueError: No query is judged, `queries` or `k` is below 1, or the run is malformed.
@@ -78,7 +80,7 @@ def load_candidates(
     for name, value in (("queries", queries), ("k", k)):
         if value is not None and value < 1:
             raise ValueError(f"{name}={value}: must be 1 or more")
-    topics, qrels, left_out = judged(collection, queries, tuned_on)
+    topics, qrels, left_out = judged(collection, queries, tuned_on, preferred)
     if candidates == "bm25":
         from elasticranker.retrieval import bm25
 
@@ -101,7 +103,10 @@ def load_candidates(
 
 
 def judged(
-    collection: Collection, queries: int | None = None, tuned_on: Collection_[str] = frozenset()
+    collection: Collection,
+    queries: int | None = None,
+    tuned_on: Collection_[str] = frozenset(),
+    preferred: Collection_[str] = frozenset(),
 ) -> tuple[pd.DataFrame, pd.DataFrame, int]:
     """Topics that have judgements, the judgements of those topics, and how many were left out as tuned on.
 
@@ -118,6 +123,9 @@ def judged(
             f"the checkpoint's ladder was tuned on every judged query of {collection.name}: a result on them would "
             "mean nothing; name another collection"
         )
+    wanted = topics["query"].map(query_key).isin(preferred)
+    if wanted.any():
+        topics = topics[wanted]
     if queries is not None and queries < len(topics):
         topics = topics.iloc[np.linspace(0, len(topics), queries, endpoint=False).astype(int)]
     kept = qrels[qrels["qid"].isin(topics["qid"])].reset_index(drop=True)

@@ -58,8 +58,8 @@ def model_card(checkpoint: Checkpoint, *, name: str = "", measured: Sequence[str
 
     It is made of `checkpoint.provenance`, all of whose entries may be missing: `backbone`, `teacher`, `sources` (names,
     or a mapping from names to numbers of queries), `training` (arguments), `before` (the run that it went on from),
-    `date`, `tuned_on` (`collection`, `queries`), `licence` (of the weights, a Hugging Face identifier), `language`,
-    `limits` (sentences).
+    `date`, `tuned_on` (`collection`, `queries`), `calibrated_on` (see `set_calibration`), `licence` (of the weights, a
+    Hugging Face identifier), `language`, `limits` (sentences).
 
     Args:
         checkpoint: the checkpoint.
@@ -84,6 +84,8 @@ def model_card(checkpoint: Checkpoint, *, name: str = "", measured: Sequence[str
         "\n".join(f"- {key}: {value}" for key, value in contents(checkpoint).items()),
         "## Ladder",
         _ladder(checkpoint),
+        "## Calibration",
+        _calibration(checkpoint),
         "## Training",
         _training(about),
     ]
@@ -167,6 +169,30 @@ def _ladder(checkpoint: Checkpoint) -> str:
     return f"{origin} {reading}\n\n{markdown_table(rows)}"
 
 
+def _calibration(checkpoint: Checkpoint) -> str:
+    about = checkpoint.provenance.get("calibrated_on") or {}
+    if not checkpoint.calibration.lines or not about:
+        return "Not calibrated: relevance scores are the sigmoids of raw scores, and mean nothing but an order."
+    rows = [["after layer", "slope", "intercept", "error, raw", "error", "error from 0.1 on"]]
+    lines = {str(subnet): line for subnet, line in checkpoint.calibration.lines.items() if subnet.width == 1}
+    for error in about["errors"]:
+        if line := lines.get(error["exit"]):
+            errors = ["" if error[key] is None else f"{error[key]:.3f}" for key in ("before", "after", "likely")]
+            rows.append([error["exit"], f"{line.slope:.3f}", f"{line.intercept:.2f}", *errors])
+    origin = (
+        f"Fitted on {about['pairs']:,} pairs of {len(about['queries'])} queries of "
+        f"{public_name(str(about['collection']))}, {about['strangers']:,} of them with candidates of other queries; "
+        f"relevant from label {about['level']}, what nobody judged is not relevant."
+    )
+    reading = (
+        "The sigmoid of `slope * raw score + intercept` is the probability of relevance; narrower sub-networks have "
+        "lines of their own. Error: expected calibration error over ten bins, of the raw score's sigmoid, of the "
+        "probability, and of probabilities from 0.1 on, each on queries that the line was not fitted on. Where another "
+        "share of the candidates is relevant, probabilities are off: calibrate on data of your own."
+    )
+    return f"{origin} {reading}\n\n{markdown_table(rows)}"
+
+
 def _training(about: Mapping[str, Any]) -> str:
     facts = [f"- {key}: {public_name(str(about[key]))}" for key in ("backbone", "teacher", "date") if about.get(key)]
     parts = ["\n".join(facts)] if facts else []
@@ -191,7 +217,9 @@ def _limits(checkpoint: Checkpoint) -> str:
     about = checkpoint.provenance
     lines = [
         f"Pairs longer than {checkpoint.longest} tokens are cut at the end of the document.",
-        "Scores order the candidates of one query. They are no probabilities and not comparable between queries.",
+        "Scores order the candidates of one query; relevance scores are probabilities as far as the errors above say."
+        if checkpoint.provenance.get("calibrated_on")
+        else "Scores order the candidates of one query. They are no probabilities and not comparable between queries.",
         "Below 25 % of the budget many candidates get a rough score only: measure on data of your own before relying "
         "on it.",
         "Texts of another language or kind than the training data's were not tested unless a table above says so.",

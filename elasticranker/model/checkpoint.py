@@ -18,6 +18,7 @@ from elasticranker.files import public_name, remove_abandoned, sha256_file, writ
 from elasticranker.model.hub import MANIFEST, resolve
 from elasticranker.model.pairs import PairEncoder
 from elasticranker.model.saved import limit_of, read_settings, read_tokenizer
+from elasticranker.planning.calibration import Calibration, Line
 from elasticranker.planning.cost import CostModel
 from elasticranker.planning.ladder import Ladder, untuned
 from elasticranker.planning.plan import SubNet
@@ -44,6 +45,7 @@ class Checkpoint:
         max_length: most tokens of a pair that it is meant for; None leaves it to the tokenizer, see `longest`.
         prefixes: what it reads before queries and documents, in split layout.
         prompt: what is put before every query, in joint layout.
+        calibration: what its sub-networks' scores mean.
     """
 
     encoder: Any
@@ -55,6 +57,7 @@ class Checkpoint:
     max_length: int | None = None
     prefixes: tuple[str, str] = ("", "")
     prompt: str = ""
+    calibration: Calibration = field(default_factory=Calibration)
 
     def pairs(self, *, max_length: int, max_query_length: int) -> PairEncoder:
         """What lays pairs out for it; lengths as `PairEncoder` takes them."""
@@ -147,6 +150,7 @@ class Checkpoint:
             "prefixes": list(self.prefixes),
             "prompt": self.prompt,
             "ladder": self.ladder.to_json() if self.ladder is not None else None,
+            "calibration": self.calibration.to_json() if self.calibration.lines else None,
             "provenance": self.provenance,
             "files": {p.name: sha256_file(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != CARD},
         }
@@ -177,6 +181,22 @@ def set_ladder(folder: str | Path, ladder: Ladder, tuned_on: dict[str, Any]) -> 
     _write_manifest(Path(folder), manifest)
 
 
+def set_calibration(folder: str | Path, calibration: Calibration, calibrated_on: dict[str, Any]) -> None:
+    """Give a checkpoint on disk a calibration; nothing else of it changes.
+
+    Args:
+        folder: of the checkpoint.
+        calibration: what its sub-networks' scores mean.
+        calibrated_on: on what, kept in the provenance: `collection` and `queries`, as `tuned_on` of `set_ladder`;
+            `pairs`, how many of them with `strangers`, and the relevance `level`; `errors`, what `Reliability` holds of
+            each `exit`.
+    """
+    manifest = read_manifest(folder)
+    manifest["calibration"] = calibration.to_json()
+    manifest["provenance"]["calibrated_on"] = calibrated_on
+    _write_manifest(Path(folder), manifest)
+
+
 def query_key(query: str) -> str:
     """A short digest of a query's text: names a query without carrying its text."""
     return _sha(" ".join(query.lower().split()).encode("utf-8", "replace"))[:12]
@@ -188,11 +208,11 @@ def is_elastic(source: str | Path, revision: str | None = None) -> bool:
 
 
 def tuned_on(source: str | Path, revision: str | None = None) -> list[str]:
-    """`query_key`s of the queries that a checkpoint's ladder was tuned on; none for ordinary cross-encoders."""
+    """`query_key`s of the queries that a checkpoint's ladder and calibration saw; none for ordinary cross-encoders."""
     if not is_elastic(source, revision):
         return []
-    manifest = read_manifest(resolve(source, revision))
-    return list(manifest["provenance"].get("tuned_on", {}).get("queries", []))
+    about = read_manifest(resolve(source, revision))["provenance"]
+    return sorted({key for seen in ("tuned_on", "calibrated_on") for key in about.get(seen, {}).get("queries", [])})
 
 
 def fingerprint(source: str | Path, revision: str | None = None) -> str:
@@ -278,7 +298,7 @@ def _load(source: str | Path, revision: str | None) -> Checkpoint:
     )
     encoder.load_state_dict(tensors)
     full = SubNet(shape.layers)
-    return Checkpoint(
+    checkpoint = Checkpoint(
         encoder.eval(),
         read_tokenizer(folder, shape.vocabulary),
         read_config(folder),
@@ -289,17 +309,28 @@ def _load(source: str | Path, revision: str | None) -> Checkpoint:
         tuple(manifest.get("prefixes", ("", ""))),
         manifest.get("prompt", ""),
     )
+    if manifest.get("calibration"):
+        checkpoint.calibration = Calibration.from_json(manifest["calibration"], checkpoint.subnets)
+    return checkpoint
 
 
 def _load_hugging_face(folder: Path, source: str) -> Checkpoint:
     from elasticranker.model.huggingface import from_hugging_face
+    from elasticranker.model.readout import InteractionReadout
 
     encoder, config = from_hugging_face(folder)
     tokenizer = read_tokenizer(folder, encoder.shape.vocabulary)
     saved = read_settings(folder, tokenizer)
-    provenance = {"source": source}
+    # The filter's similarity, at most SCALE, is no judgement: it never makes relevance likelier than not.
+    filter_line = Line(intercept=-InteractionReadout.SCALE)
     return Checkpoint(
-        encoder, tokenizer, config, provenance=provenance, max_length=saved.max_length, prompt=saved.prompt
+        encoder,
+        tokenizer,
+        config,
+        provenance={"source": source},
+        max_length=saved.max_length,
+        prompt=saved.prompt,
+        calibration=Calibration({SubNet(0): filter_line, SubNet(encoder.shape.layers): Line()}),
     )
 
 

@@ -23,6 +23,7 @@ from elasticranker.model import flops  # noqa: F401 (registers a formula)
 from elasticranker.model.encoder import Encoder, Group, LayerWeights, across_mask, padding_mask
 from elasticranker.model.pairs import Batch, Bucket, Pair, PairEncoder
 from elasticranker.model.products import choose
+from elasticranker.planning.calibration import Calibration
 from elasticranker.planning.cost import CostModel
 from elasticranker.planning.plan import Candidates, Floats, Plan, Ranking, SubNet, Work, walk
 
@@ -127,6 +128,7 @@ class Engine:
         batch_size: padded tokens of a batch.
         clock: seconds, for deadlines.
         weights: layers that exist already, by width (see `Engine.weights`): a process that shares another's.
+        calibration: what the sub-networks' scores mean; by default they are taken as they come.
     """
 
     def __init__(
@@ -140,12 +142,14 @@ class Engine:
         batch_size: int,
         clock: Clock = time.perf_counter,
         weights: Mapping[float, list[LayerWeights]] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.encoder, self.pairs, self.cost = encoder, pairs, cost
         self.dtype, self.device, self.batch_size, self.clock = dtype, device, batch_size, clock
         self.full = SubNet(encoder.shape.layers)
         self._products = choose(encoder.shape.activation, dtype, device, most=batch_size)
         self._weights = dict(weights or {})
+        self.calibration = calibration or Calibration()
 
     def costs(self, pairs: Sequence[Pair]) -> Candidates:
         """What a plan needs to know of a query's candidates (without their prior)."""
@@ -179,7 +183,8 @@ class Engine:
     def _start(self, query: Query) -> _Running:
         buckets = [self.pairs.bucket(pair) for pair in query.pairs]
         texts = _texts(query.pairs)
-        walking = walk(query.plan, self.full, _candidates(buckets, texts, query.prior), self.cost, query.budget)
+        candidates = _candidates(buckets, texts, query.prior)
+        walking = walk(query.plan, self.full, candidates, self.cost, query.budget, self.calibration)
         running = _Running(query, buckets, texts, walking)
         running.send(None)
         return running

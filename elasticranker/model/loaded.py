@@ -133,6 +133,7 @@ class Loaded:
             device=device,
             batch_size=settings.batch_size,
             weights=self._weights,
+            calibration=self.checkpoint.calibration,
         )
 
     @cached_property

@@ -18,31 +18,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticranker.planning.calibration import Calibration, Floats
 from elasticranker.planning.cost import CostModel
+from elasticranker.planning.subnet import SubNet
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-TIER_GAP = 1e-3  # between the scores of candidates that reached different stages
-
-
-@dataclass(frozen=True, order=True)
-class SubNet:
-    """The first `depth` layers, with the first `width` share of each layer's heads and neurons. Depth 0: no layer."""
-
-    depth: int
-    width: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.depth < 0 or not 0 < self.width <= 1:
-            raise ValueError(f"{self}: depth must be 0 or more, width above 0 and at most 1")
-
-    def continues(self, other: SubNet | None) -> bool:
-        """Can it go on from the hidden states that `other` left?"""
-        # Depth 0 runs no layer, so its states serve every width.
-        return other is not None and self.depth >= other.depth and (other.width == self.width or other.depth == 0)
-
-    def __str__(self) -> str:
-        return f"{self.depth}" if self.width == 1 else f"{self.depth}x{self.width:g}"
+RAW = Calibration()
 
 
 @dataclass(frozen=True)
@@ -152,7 +133,8 @@ class Ranking:
 
     Attributes:
         order: `[n]` candidates from best to worst.
-        scores: `[n]` strictly falling scores, in that order; distinct in single precision too.
+        scores: `[n]` strictly falling scores, in that order, on the scale of the whole model's logits (`Calibration`);
+            distinct in single precision too.
         subnets: `[n]` by candidate (incoming order): the last sub-network that scored it, or None.
         spend: `[n]` by candidate: FLOPs executed.
         complete: False where a deadline ended the plan early.
@@ -166,15 +148,21 @@ class Ranking:
 
 
 def walk(
-    plan: Plan, full: SubNet, candidates: Candidates, cost: CostModel, budget: int
+    plan: Plan,
+    full: SubNet,
+    candidates: Candidates,
+    cost: CostModel,
+    budget: int,
+    calibration: Calibration = RAW,
 ) -> Generator[Work, Floats, Ranking]:
     """Spend `budget` FLOPs on a query's candidates.
 
     A generator: it yields the `Work` to do and is sent its scores (NaN for a candidate that wasn't scored because time
     ran out, which ends the plan). What the last stage cannot use goes to the full model for the best and to the earlier
     stages' left-behind candidates, in order; then, from the first stage up, to any whom what is left pays for, so that
-    nearly all of a budget is used. To the full model, where the plan doesn't have it, nobody goes out of turn: whoever
-    reaches it ranks above all others, so it must be the best who do, not the shortest.
+    nearly all of a budget is used. Out of turn only those go further whom the stage before puts near its best: whoever
+    reaches a later stage ranks above all others, and that should not be the shortest instead of the best. To the full
+    model, where the plan doesn't have it, nobody goes out of turn at all.
 
     Args:
         plan: the stages.
@@ -182,6 +170,7 @@ def walk(
         candidates: the query's candidates.
         cost: prices.
         budget: FLOPs that must not be exceeded.
+        calibration: what the sub-networks' scores mean; it changes scores, never the order or the spend.
 
     Returns:
         The `Ranking` (as the value of `StopIteration`).
@@ -189,7 +178,7 @@ def walk(
     stages = [*plan.stages]
     if stages[-1].subnet != full:
         stages.append(Stage(full, 0.0))
-    state = _State(stages, candidates, cost)
+    state = _State(stages, candidates, cost, calibration)
     allowance = 0.0
     for index, stage in enumerate(plan.stages):
         allowance += stage.share * budget
@@ -205,8 +194,8 @@ def walk(
 class _State:
     """Where each candidate of one query stands. Stages count from 0; -1 is 'not scored yet'."""
 
-    def __init__(self, stages: list[Stage], candidates: Candidates, cost: CostModel) -> None:
-        self.stages, self.candidates, self.cost = stages, candidates, cost
+    def __init__(self, stages: list[Stage], candidates: Candidates, cost: CostModel, calibration: Calibration) -> None:
+        self.stages, self.candidates, self.cost, self.calibration = stages, candidates, cost, calibration
         count = len(candidates.tokens)
         self.reached = np.full(count, -1)
         self.own = np.full((len(stages), count), np.nan)  # each stage's scores
@@ -220,7 +209,7 @@ class _State:
         """Score with stage `index` as many of the candidates of the stage before as `allowance` affords, best first.
 
         Candidates of the nearest earlier stage that holds any; with `any_that_fits`, those that don't fit are skipped
-        instead of ending the walk.
+        instead of ending the walk, as long as the next ones are nearer to the best than to the middle of them.
         """
         if self.stopped or allowance <= 0:
             return
@@ -232,7 +221,7 @@ class _State:
         subnet = self.stages[index].subnet
         prices = self.candidates.costs(self.cost, subnet, self._subnet(origin))
         if any_that_fits:
-            chosen = self._fitting(subnet, queue, prices, allowance)
+            chosen = self._fitting(subnet, queue[: self._near(origin, queue)], prices, allowance)
         else:
             dues = np.cumsum(prices[queue] + self._dues(subnet, queue))
             chosen = queue[: np.searchsorted(dues, allowance, side="right")]
@@ -296,33 +285,41 @@ class _State:
             return members
         return members[np.argsort(-self._values(index)[members], kind="stable")]
 
+    def _near(self, index: int, queue: Integers) -> int:
+        """How many of stage `index`'s candidates, best first, are nearer to the best than to the middle of them.
+
+        All, where they have no scores.
+        """
+        if index < 0 or not len(queue):
+            return len(queue)
+        values = self._values(index)[queue]
+        return int((values >= (values[0] + np.median(values)) / 2).sum())
+
     def ranking(self) -> Ranking:
-        """Later stages above earlier ones, candidates that no stage could afford at the end in incoming order."""
+        """Later stages above earlier ones, candidates that no stage could afford at the end in incoming order.
+
+        A candidate's score is what the last sub-network that scored it said, calibrated, unless one that ranks above it
+        has less: no score is ever raised.
+        """
         order: list[Integers] = []
         scores: list[Floats] = []
-        floor = math.inf
-        for index in range(len(self.stages) - 1, -1, -1):
+        for index in reversed(range(len(self.stages))):
             members = self._best_first(index)
-            if not len(members):
-                continue
-            values: Floats = self._values(index)[members]
-            values = values + min(0.0, floor - TIER_GAP - float(values[0]))
-            floor = float(values[-1])
             order.append(members)
-            scores.append(values)
+            scores.append(self.calibration.scores(self.stages[index].subnet, self.own[index, members]))
         rest = self._best_first(-1)
-        top = 0.0 if floor == math.inf else floor
         order.append(rest)
-        scores.append(top - TIER_GAP * np.arange(1, len(rest) + 1, dtype=np.float64))
+        scores.append(self.calibration.unread_scores(len(rest)))
         subnets = [self._subnet(int(index)) for index in self.reached]
         falling = strictly_falling(np.concatenate(scores))
         return Ranking(np.concatenate(order), falling, subnets, self.spend, not self.stopped)
 
 
 def strictly_falling(scores: Floats) -> Floats:
-    """Break ties among falling scores by the least that single precision can tell apart, and keep all else.
+    """Scores in the order of a ranking, each lowered to just below the one before it where it isn't lower already.
 
-    Evaluators read scores in single precision and break ties in opposite ways, so no two may be equal there.
+    "Just" is the least that single precision can tell apart, and all else is kept. Evaluators read scores in single
+    precision and break ties in opposite ways, so no two may be equal there.
     """
     single = scores.astype(np.float32)
     for index in range(1, len(single)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from functools import cached_property
@@ -136,7 +135,9 @@ class RerankRequest(_Request):
     truncation_direction: Literal["Right", "right"] | None = Field(
         None, description="Texts that are too long are cut at their end; cut them yourself to keep another part."
     )
-    raw_scores: Flag | None = Field(None, description="Scores as the model gives them, instead of their sigmoid.")
+    raw_scores: Flag | None = Field(
+        None, description="Scores on the scale of the model's logits, instead of probabilities of relevance."
+    )
     return_text: Flag | None = Field(None, description="Send the texts back.")
 
     @property
@@ -211,7 +212,7 @@ class Rank(BaseModel):
 
 
 class CohereResult(BaseModel):
-    """One document's place: `index` counts from 0 in the order of the request; `relevance_score` is from 0 to 1."""
+    """One document's place: `index` counts from 0 in the order of the request; `relevance_score` is a probability."""
 
     index: int
     relevance_score: float
@@ -252,8 +253,8 @@ class ErrorAnswer(BaseModel):
 
 
 def ranks(request: RerankRequest, scored: Scored) -> list[dict[str, Any]]:
-    """The answer to `POST /rerank`, best first. The order is that of the raw scores, also where sigmoids are equal."""
-    scores = scored.scores if request.raw_scores else map(sigmoid, scored.scores)
+    """The answer to `POST /rerank`, best first. The order is that of raw scores, also where probabilities are equal."""
+    scores = scored.scores if request.raw_scores else scored.relevance
     rows: list[dict[str, Any]] = [
         {"index": index, "score": score} for index, score in zip(scored.order, scores, strict=True)
     ]
@@ -272,20 +273,14 @@ def results(request: CohereRequest, scored: Scored, *, documents: bool) -> list[
         documents: send the documents back: objects as they came, texts as `{"text": ...}`.
     """
     rows: list[dict[str, Any]] = [
-        {"index": index, "relevance_score": sigmoid(score)}
-        for index, score in zip(scored.order[: request.most], scored.scores[: request.most], strict=True)
+        {"index": index, "relevance_score": relevance}
+        for index, relevance in zip(scored.order[: request.most], scored.relevance[: request.most], strict=True)
     ]
     if documents:
         for row in rows:
             document = request.documents[row["index"]]
             row["document"] = {"text": document} if isinstance(document, str) else document
     return rows
-
-
-def sigmoid(score: float) -> float:
-    """From 0 to 1, without overflow."""
-    small = math.exp(-abs(score))
-    return (1.0 if score >= 0 else small) / (1.0 + small)
 
 
 def _written(value: object) -> str:

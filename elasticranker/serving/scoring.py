@@ -55,10 +55,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Scored:
-    """A ranking: texts from best to worst with strictly falling scores, and the FLOPs that it cost."""
+    """A ranking.
+
+    Attributes:
+        order: texts from best to worst.
+        scores: strictly falling, in that order, on the scale of the whole model's logits.
+        relevance: the probabilities of relevance that these mean; equal where they are too near to be told apart.
+        spend: FLOPs.
+    """
 
     order: list[int]
     scores: list[float]
+    relevance: list[float]
     spend: int
 
 
@@ -127,7 +135,13 @@ class RankerScorer:
         """Rank requests together: the engine shares batches between them."""
         rankings = self.engine.rank([self._query(task) for task in tasks])
         return [
-            Scored(ranking.order.tolist(), ranking.scores.tolist(), int(ranking.spend.sum())) for ranking in rankings
+            Scored(
+                ranking.order.tolist(),
+                ranking.scores.tolist(),
+                self.engine.calibration.relevance(ranking.scores).tolist(),
+                int(ranking.spend.sum()),
+            )
+            for ranking in rankings
         ]
 
     def describe(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from elasticranker.model.engine import Query
+from elasticranker.planning.calibration import Calibration, Line
 from elasticranker.planning.plan import Plan, Stage, SubNet
 from tests.fakes import FakeClock
 from tests.planning.test_cost import elastic, engine_of
@@ -73,6 +74,26 @@ def test_order_and_batch_mates_change_no_score(checkpoint) -> None:
     ]
     np.testing.assert_allclose(together, reverse, atol=1e-5)
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.3, 0.1])
+def test_a_score_below_full_is_its_exits_alone_and_in_company(checkpoint, share: float) -> None:
+    engine = engine_of(checkpoint)
+    lines = {s: Line(0.5 + 0.1 * s.depth, -2.0 - s.width) for s in checkpoint.subnets}
+    engine.calibration = Calibration(lines, -3.0)
+    plan = Plan((Stage(SubNet(0), 0.2), Stage(SubNet(1, 0.5), 0.4), Stage(SubNet(3), 0.4)))
+    (query, _) = queries(engine, plan, share)
+    (ranking,) = engine.rank([query])
+    kept, above = 0, np.inf
+    for candidate, score in zip(ranking.order.tolist(), ranking.scores.tolist(), strict=True):
+        subnet = ranking.subnets[candidate]
+        if subnet is not None:
+            alone = engine.every_exit([query.pairs[candidate]], subnet.width)[subnet.depth]
+            own = float(engine.calibration.scores(subnet, alone)[0])
+            assert score == pytest.approx(min(own, above), abs=1e-4)
+            kept += score == pytest.approx(own, abs=1e-4)
+        above = score
+    assert kept > 5
 
 
 @pytest.mark.parametrize("width", [1.0, 0.5])

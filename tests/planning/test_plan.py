@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from elasticranker.planning.calibration import Calibration, Line
 from elasticranker.planning.cost import CostModel
 from elasticranker.planning.ladder import Ladder, Rung, untuned
 from elasticranker.planning.plan import Candidates, Plan, Ranking, Stage, SubNet, strictly_falling, walk
@@ -38,6 +39,23 @@ def carry_out(plan: Plan, candidates: Candidates, budget: int, seed: int = 0) ->
             work = walking.send(random.normal(size=len(work.candidates)))
     except StopIteration as stop:
         return stop.value, paid, asked
+
+
+def score_of(candidate: int, subnet: SubNet, seed: int = 0) -> float:
+    """A score that depends on the candidate and the sub-network alone, as a model's does."""
+    return float(np.random.default_rng([seed, candidate, subnet.depth, int(100 * subnet.width)]).normal(5, 3))
+
+
+def calibrated(plan: Plan, candidates: Candidates, budget: int, calibration: Calibration, seed: int = 0) -> Ranking:
+    """Walk a plan with the scores of `score_of`."""
+    walking = walk(plan, FULL, candidates, COST, budget, calibration)
+    try:
+        work = next(walking)
+        while True:
+            work = walking.send(np.asarray([score_of(int(c), work.subnet, seed) for c in work.candidates]))
+    except StopIteration as stop:
+        ranking: Ranking = stop.value
+        return ranking
 
 
 def full_cost(candidates: Candidates) -> int:
@@ -86,6 +104,47 @@ def test_every_candidate_comes_back_once_with_its_own_score(plan: Plan, candidat
     assert sorted(ranking.order.tolist()) == list(range(len(candidates.tokens)))
     single = ranking.scores.astype(np.float32)
     assert (np.diff(single) < 0).all()
+
+
+ALL = [SubNet(depth, width) for depth in range(LAYERS + 1) for width in (1.0, 0.75, 0.5, 0.25)]
+
+
+@st.composite
+def calibrations(draw: st.DrawFn) -> Calibration:
+    random = np.random.default_rng(draw(st.integers(0, 99)))
+    lines = {subnet: Line(float(random.uniform(0.1, 3)), float(random.normal(-5, 3))) for subnet in ALL}
+    return Calibration(lines, draw(st.floats(-6, 0)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(plans(), lists(), st.floats(1e-4, 1.0), calibrations())
+def test_a_score_is_what_its_exit_says_unless_a_lower_one_ranks_above_it(
+    plan: Plan, candidates: Candidates, share: float, calibration: Calibration
+) -> None:
+    ranking = calibrated(plan, candidates, int(share * full_cost(candidates)), calibration)
+    assert (np.diff(ranking.scores.astype(np.float32)) < 0).all()
+    above = np.float32(np.inf)
+    for candidate, score in zip(ranking.order.tolist(), ranking.scores.astype(np.float32), strict=True):
+        subnet = ranking.subnets[candidate]
+        own = (
+            calibration.unread_scores(1)
+            if subnet is None
+            else calibration.scores(subnet, np.asarray([score_of(candidate, subnet)]))
+        )
+        assert score == min(np.float32(own[0]), np.nextafter(above, np.float32(-np.inf)))
+        above = score
+
+
+@settings(max_examples=200, deadline=None)
+@given(plans(), lists(), st.floats(1e-4, 1.0), calibrations())
+def test_a_calibration_changes_neither_order_nor_spend(
+    plan: Plan, candidates: Candidates, share: float, calibration: Calibration
+) -> None:
+    budget = int(share * full_cost(candidates))
+    ranking = calibrated(plan, candidates, budget, calibration)
+    plain = calibrated(plan, candidates, budget, Calibration())
+    assert ranking.order.tolist() == plain.order.tolist()
+    assert ranking.spend.tolist() == plain.spend.tolist()
 
 
 @settings(max_examples=200, deadline=None)
@@ -153,28 +212,47 @@ def test_later_stages_rank_above_earlier_ones_and_the_rest_keeps_its_order() -> 
 
 @settings(max_examples=200, deadline=None)
 @given(plans(), lists(), st.floats(0.01, 0.999), st.integers(0, 9))
-def test_what_is_left_lifts_the_best_above_the_plan_and_nobody_out_of_turn(
+def test_only_the_best_of_a_stage_reach_a_later_one_or_who_is_near_them(
     plan: Plan, candidates: Candidates, share: float, seed: int
 ) -> None:
     nets = [stage.subnet for stage in plan.stages]
-    assume(FULL not in nets and len(set(nets)) == len(nets))
+    assume(len(set(nets)) == len(nets) and FULL not in nets[:-1])
     plan = Plan(tuple(replace(stage, prior=0.0) for stage in plan.stages))
+    stages = nets if FULL in nets else [*nets, FULL]
     worth = np.random.default_rng(seed).normal(size=len(candidates.tokens))  # all sub-networks agree
+    reached = np.full(len(worth), -1)
     walking = walk(plan, FULL, candidates, COST, int(share * full_cost(candidates)))
-    below: set[int] = set()  # whom the whole model could have had instead
     try:
         work = next(walking)
         while True:
-            chosen = set(work.candidates.tolist())
-            if work.subnet == FULL:
-                left = below - chosen
-                assert not left or min(worth[list(chosen)]) >= max(worth[list(left)])
-                below = left
-            elif work.subnet == plan.stages[-1].subnet:
-                below |= chosen
+            stage = stages.index(work.subnet)
+            origin = int(reached[reached < stage].max())
+            if origin >= 0:
+                left = reached == origin
+                assert left[work.candidates].all()
+                left[work.candidates] = False
+                waiting = worth[reached == origin]
+                allowed = waiting.max() if stage == len(nets) else (waiting.max() + np.median(waiting)) / 2
+                assert not left.any() or worth[work.candidates].min() >= min(allowed, worth[left].max())
+            reached[work.candidates] = stage
             work = walking.send(worth[work.candidates])
     except StopIteration:
         pass
+
+
+def test_a_short_text_gets_no_deeper_than_a_better_long_one() -> None:
+    made = Candidates(np.array([64, 64, 8]), 8, None)  # what is left after two stages pays for the short one alone
+    worth = np.array([3.0, 2.0, -9.0])
+    plan = Plan((Stage(SubNet(6), 0.65), Stage(FULL, 0.35)))
+    walking = walk(plan, FULL, made, COST, int(0.8 * full_cost(made)))
+    try:
+        work = next(walking)
+        while True:
+            work = walking.send(worth[work.candidates])
+    except StopIteration as stop:
+        assert stop.value.subnets == [FULL, SubNet(6), SubNet(6)]
+        assert stop.value.order.tolist() == [0, 1, 2]
+        assert stop.value.scores.tolist() == pytest.approx([3, 2, -9])
 
 
 def test_the_full_budget_scores_everything_with_the_whole_model() -> None:
@@ -219,6 +297,16 @@ def test_ties_are_broken_in_single_precision_and_nothing_else_moves(values: list
     assert (np.diff(broken.astype(np.float32)) < 0).all()
     if len(set(falling.astype(np.float32))) == len(falling):
         assert (broken == falling.astype(np.float32)).all()
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50))
+def test_the_running_minimum_lowers_what_is_too_high_by_no_more_than_it_must(values: list[float]) -> None:
+    single = np.asarray(values).astype(np.float32)
+    broken = strictly_falling(np.asarray(values)).astype(np.float32)
+    assert (broken <= single).all()
+    lowered = broken < single
+    assert not lowered[0]
+    assert (broken[1:][lowered[1:]] == np.nextafter(broken[:-1][lowered[1:]], np.float32(-np.inf))).all()
 
 
 def test_shares_must_add_up() -> None:

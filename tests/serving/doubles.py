@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from requests.adapters import BaseAdapter
 from starlette.testclient import TestClient
 
+from elasticranker.planning.calibration import Calibration
 from elasticranker.serving.schedule import ElasticSchedule
 from elasticranker.serving.scoring import Prepared, Scored, Task
 from tests.fakes import FakeClock
@@ -79,7 +80,8 @@ class FakeScorer:
             len(set(query.split()) & set(text.split())) - index / 1000 for index, (query, text) in enumerate(pairs)
         ]
         order = sorted(range(len(pairs)), key=lambda index: -scores[index])
-        return Scored(order, [scores[index] for index in order], task.budget)
+        falling = [scores[index] for index in order]
+        return Scored(order, falling, Calibration().relevance(falling).tolist(), task.budget)
 
     def describe(self) -> dict[str, Any]:
         return {"model_id": "fake", "max_input_length": 20, "rungs": []}

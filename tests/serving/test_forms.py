@@ -8,10 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from elasticranker.serving.forms import sigmoid
 from tests.serving.doubles import FakeScorer
 from tests.serving.requests import TEXTS, client, rerank
 
@@ -28,19 +25,12 @@ def test_the_form_of_text_embeddings_inference() -> None:
         assert rerank(http, truncation_direction="Right").status_code == 200
 
 
-def test_scores_are_sigmoids_unless_raw_ones_are_asked_for() -> None:
+def test_scores_are_probabilities_unless_raw_ones_are_asked_for() -> None:
     with client() as http:
         raw = rerank(http, raw_scores=True).json()
-        squashed = rerank(http).json()
-    assert [rank["score"] for rank in squashed] == [sigmoid(rank["score"]) for rank in raw]
-
-
-@given(st.lists(st.floats(-1e30, 1e30), min_size=2))
-def test_sigmoids_lie_from_0_to_1_and_never_turn_an_order_around(scores: list[float]) -> None:
-    squashed = [sigmoid(score) for score in sorted(scores)]
-    assert squashed == sorted(squashed)
-    assert 0 <= squashed[0] <= squashed[-1] <= 1
-    assert sigmoid(0.3) == pytest.approx(1 / (1 + math.exp(-0.3)))
+        probable = rerank(http).json()
+    expected = [1 / (1 + math.exp(-rank["score"])) for rank in raw]
+    assert [rank["score"] for rank in probable] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("route", ["/v1/rerank", "/v2/rerank"])

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from elasticranker.frames import in_incoming_order
 from elasticranker.model.engine import Engine
 from elasticranker.model.pairs import Pair
 from elasticranker.planning.cost import CostModel
 from elasticranker.planning.plan import Candidates, Floats, Plan, Ranking, SubNet, walk
 from elasticranker.progress import bar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from elasticranker.ranker import ElasticRanker
 
 CUTOFF = 10
 LOST = 0.1  # what losing the full model's first costs beyond its mean
@@ -79,6 +86,20 @@ def reciprocal_rank(relevant: np.ndarray, order: np.ndarray) -> float:
     """RR@10 of an order of candidates, some of which are relevant."""
     found = np.flatnonzero(relevant[order[:CUTOFF]])
     return 1 / (1 + int(found[0])) if len(found) else 0.0
+
+
+def tabulate(ranker: ElasticRanker, frame: pd.DataFrame, qrels: pd.DataFrame) -> list[Table]:
+    """Score tables of the queries of a frame with texts, in the frame's order."""
+    gains = {
+        (qid, docno): max(0, label)
+        for qid, docno, label in zip(qrels["qid"], qrels["docno"], qrels["label"], strict=True)
+    }
+    queries = []
+    lists = in_incoming_order(frame)
+    for rows, (qid, pairs) in zip(lists.frames(), ranker.pairs(lists.frame), strict=True):
+        labels = np.asarray([gains.get((qid, docno), 0) for docno in rows["docno"]], dtype=float)
+        queries.append((pairs, rows["score"].to_numpy(dtype=float), labels))
+    return make_tables(ranker.engine, queries, ranker.checkpoint.widths)
 
 
 def make_tables(

@@ -18,7 +18,6 @@ from elasticranker.training.tuning.search import draw, mean_quality, split_half,
 from elasticranker.training.tuning.simple import simple_plans
 from elasticranker.training.tuning.tables import LOST, Table, make_tables, ndcg
 from tests.backbones import WORDS
-from tests.fakes import write_collection
 from tests.planning.test_cost import elastic, engine_of
 
 Capture = pytest.CaptureFixture[str]
@@ -143,7 +142,7 @@ def test_one_query_is_too_few() -> None:
 def test_labels_stay_with_their_documents_in_whatever_order_a_frame_is(tmp_path: Path) -> None:
     import pandas as pd
 
-    from elasticranker.commands.tune import tabulate
+    from elasticranker.training.tuning.tables import tabulate
 
     ranker = ElasticRanker(str(elastic(tmp_path / "source").save(tmp_path / "checkpoint")), dtype="float32")
     rows = [(f"q{q}", "who copies", f"d{d}", " ".join(WORDS[: d + 1]), 9.0 - d, d) for q in range(2) for d in range(5)]
@@ -155,18 +154,6 @@ def test_labels_stay_with_their_documents_in_whatever_order_a_frame_is(tmp_path:
     for table in shuffled:
         assert table.candidates.prior.tolist() == [9.0, 8.0, 7.0, 6.0, 5.0]
         assert table.candidates.tokens.tolist() == ordered[0].candidates.tokens.tolist()
-
-
-@pytest.fixture
-def validation(tmp_path: Path) -> Path:
-    random = np.random.default_rng(0)
-    texts = [(f"d{i}", " ".join(random.choice(WORDS, 12))) for i in range(60)]
-    queries = [(f"q{i}", " ".join(random.choice(WORDS, 3, replace=False))) for i in range(12)]
-    qrels = [(f"q{i}", f"d{random.integers(60)}", 1) for i in range(12)]
-    folder = write_collection(tmp_path / "validation", queries, texts, qrels)
-    run = [(q, d) for q in range(12) for d in random.choice(60, 20, replace=False)]
-    (folder / "first.trec").write_text("".join(f"q{q} Q0 d{d} 0 {60 - i % 20} t\n" for i, (q, d) in enumerate(run)))
-    return folder
 
 
 @pytest.fixture
@@ -187,7 +174,8 @@ def test_the_command_stores_a_ladder_in_a_copy_and_leaves_the_checkpoint_as_it_w
     monkeypatch.setattr(command, "HOLDS", 0.0)  # a random model's scores are luck; the check itself is tested above
     before = files(tmp_path / "checkpoint")
     assert main([*tuning, "--figure", str(tmp_path / "front.png")]) == 0
-    assert "held out" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "held out" in shown and "ECE after" in shown
     assert files(tmp_path / "checkpoint") == before
     tuned = tmp_path / "tuned"
     ranker = ElasticRanker(str(tuned), budget="10%")
@@ -198,6 +186,7 @@ def test_the_command_stores_a_ladder_in_a_copy_and_leaves_the_checkpoint_as_it_w
     assert query_key(first) in ranker.tuned_on
     assert (tmp_path / "front.png").stat().st_size > 1000
     assert load(tuned).ladder is not None
+    assert set(load(tuned).calibration.lines) == set(load(tuned).subnets)
     assert "# tuned" in (tuned / "README.md").read_text()
 
 
@@ -213,7 +202,7 @@ def nothing_scored(monkeypatch: pytest.MonkeyPatch) -> None:
     def raising(*_: object) -> None:
         raise AssertionError("pairs were scored")
 
-    monkeypatch.setattr(command, "tabulate", raising)
+    monkeypatch.setattr("elasticranker.training.tuning.tables.tabulate", raising)
 
 
 @pytest.mark.usefixtures("nothing_scored")
