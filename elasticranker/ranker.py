@@ -245,7 +245,7 @@ class ElasticRanker(pt.Transformer):
         return frozenset(tuned_on(self.model, self.revision))
 
     def relevance(self, scores: Iterable[float]) -> Floats:
-        """Probabilities of relevance, from 0 to 1, that `score`s of any budget mean: for thresholds.
+        """Probabilities of relevance, from 0 to 1, that scores mean at any budget. For thresholds.
 
         Those of a checkpoint that nobody calibrated (`elasticranker calibrate`), as of an ordinary cross-encoder, are
         its logits' sigmoids.
