@@ -146,7 +146,7 @@ def test_the_command_calibrates_a_copy_and_nothing_else(
     json.loads((output / "elastic.json").read_text(), parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
 
     assert main([*arguments, "--output", str(output)]) == 2
-    assert "name a new folder" in capsys.readouterr().err
+    assert "name another --output" in capsys.readouterr().err
 
 
 def test_nothing_relevant_is_found_out_before_any_scoring(
@@ -161,7 +161,7 @@ def test_nothing_relevant_is_found_out_before_any_scoring(
     assert main(["calibrate", *arguments, "--output", str(tmp_path / "new")]) == 2
     assert "nothing to calibrate on" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
-    assert main(["tune", *arguments]) == 2
+    assert main(["tune", *arguments, "--output", str(tmp_path / "new"), "--min-queries", "12"]) == 2
     assert "nothing to calibrate on" in capsys.readouterr().err
 
 
