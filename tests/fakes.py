@@ -36,6 +36,7 @@ class FakeRanker(pt.Transformer):
         self.text_field, self.max_length, self.max_query_length = "text", 512, 64
         self.dtype, self.device, self.depth, self.batch_size = "float32", "cpu", None, 4096
         self.threads: int | None = None
+        self.revision: str | None = None
         self.tuned_on: frozenset[str] = frozenset()
 
     @property

@@ -136,6 +136,7 @@ def run_bench(
             ranker.dtype,
             ranker.batch_size,
             ranker.device,
+            ranker.engine.pairs.max_query_length,
         )
         bench = _Bench(candidates, setup, settings, rel, folder, job["collection"], progress)
         sections = bench.sections()

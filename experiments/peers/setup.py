@@ -37,6 +37,7 @@ class Setup:
         dtype: of our rows that aren't float32.
         batch_size: our padded tokens of a batch.
         device: where ours and sentence-transformers run; the others know the processor only.
+        max_query_length: most tokens of a query.
 
     Example:
         >>> Setup("default", "exports", threads=2, max_length=256).ranker("25%")  # doctest: +SKIP
@@ -50,6 +51,7 @@ class Setup:
     dtype: str = "auto"
     batch_size: int = 4096
     device: str | None = None
+    max_query_length: int = 64
 
     def ranker(self, budget: str = "full", dtype: str | None = None) -> ElasticRanker:
         """Our ranker at one budget; `dtype` defaults to this setup's."""
@@ -60,6 +62,7 @@ class Setup:
             budget=budget,
             dtype=dtype or self.dtype,
             max_length=self.max_length,
+            max_query_length=self.max_query_length,
             device=self.device,
             trace=True,
             batch_size=self.batch_size,
@@ -108,11 +111,21 @@ def int8_graph(setup: Setup) -> Path:
         onnx.save(model, plain)
         logging.disable(logging.WARNING)  # advice about a preprocessing that this graph doesn't need
         try:
-            quantize_dynamic(plain, folder / INT8, weight_type=QuantType.QInt8, per_channel=True)
+            # Without VNNI a processor adds products of 8 bits in 16, which overflow; weights of 7 bits don't.
+            quantize_dynamic(
+                plain, folder / INT8, weight_type=QuantType.QInt8, per_channel=True, reduce_range=not _has_vnni()
+            )
         finally:
             logging.disable(logging.NOTSET)
             plain.unlink()
     return folder / INT8
+
+
+def _has_vnni() -> bool:
+    """Does the processor multiply 8-bit numbers into 32-bit sums?"""
+    import torch
+
+    return bool(torch.cpu._is_vnni_supported())
 
 
 def linked(source: Path, target: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_missing_ray_is_named_with_its_remedy(rerank_bytes, tmp_path, monkeypa
 
     def without_ray(name, *arguments, **settings):
         if name.partition(".")[0] == "ray":
-            raise ImportError("No module named 'ray'")
+            raise ImportError("No module named 'ray'", name="ray")
         return wanted(name, *arguments, **settings)
 
     monkeypatch.setattr(builtins, "__import__", without_ray)
