@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from elasticranker import ElasticRanker
+from elasticranker.model.speed import SpeedProfile
 from elasticranker.serving.app import create_app
 from elasticranker.serving.schedule import ElasticSchedule
 from elasticranker.serving.scoring import RankerScorer
@@ -25,7 +26,9 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def scorer() -> RankerScorer:
-    return RankerScorer(ElasticRanker())
+    ranker = ElasticRanker()
+    ranker._loaded.speed = SpeedProfile((1e9, 1e12), (0.01, 10.0))  # nothing here depends on it: not worth measuring
+    return RankerScorer(ranker)
 
 
 @pytest.fixture(scope="module")
