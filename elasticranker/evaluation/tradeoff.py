@@ -92,7 +92,7 @@ def run_tradeoff(
         >>> run_tradeoff(collection, ElasticRanker(trace=True), load_candidates(collection), output="out")
     """
     systems = named_systems(ranker, budgets, name)
-    if candidates.system in systems:
+    if file_name(candidates.system) in map(file_name, systems):
         raise ValueError(
             f"the first stage is called {candidates.system!r}, like one of the systems measured here, and their runs "
             "would be mixed up: rename its run file"

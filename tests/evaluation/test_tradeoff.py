@@ -54,10 +54,10 @@ def read_report(folder) -> str:
 
 
 def test_a_first_stage_called_like_one_of_ours_is_refused_before_the_measurement(collection, tmp_path):
-    (tmp_path / "elastic 50%.trec").write_text("q1 Q0 d1 1 1.0 t\n")
-    candidates = load_candidates(collection, str(tmp_path / "elastic 50%.trec"))
+    (tmp_path / "elastic-50pct.trec").write_text("q1 Q0 d1 1 1.0 t\n")
+    candidates = load_candidates(collection, str(tmp_path / "elastic-50pct.trec"))
     ranker = FakeRanker(trace=True)
-    with pytest.raises(ValueError, match="the first stage is called 'elastic 50%', like one of the systems"):
+    with pytest.raises(ValueError, match="the first stage is called 'elastic-50pct', like one of the systems"):
         run_tradeoff(collection, ranker, candidates, output=tmp_path / "out", budgets=["50%"], progress=False)
     assert ranker.scored == [] and not (tmp_path / "out").exists()
 
