@@ -56,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         required=True,
         metavar="ID|PATH",
-        help="encoder or cross-encoder to start from; or an elastic checkpoint ('default' for the one that ships), "
-        "to go on from",
+        help="encoder or cross-encoder to start from, whose own head is left aside; or an elastic checkpoint "
+        "('default' for the one that ships), to go on from",
     )
     parser.add_argument(
         "--data",

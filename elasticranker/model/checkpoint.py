@@ -275,8 +275,8 @@ def _load(source: str | Path, revision: str | None) -> Checkpoint:
             )
     from safetensors.torch import load_file
 
+    from elasticranker.model.configuration import read_config
     from elasticranker.model.encoder import Encoder, Shape
-    from elasticranker.model.huggingface import read_config
     from elasticranker.model.readout import make_readout
     from elasticranker.model.weights import refuse_other_weights
 

@@ -130,7 +130,7 @@ class _Reader:
     """From texts, or pairs of texts, to what a model takes, on its device."""
 
     def __init__(self, model: Any, tokenizer: Any, limit: int | None, *, padding_side: str | None = None) -> None:
-        from elasticranker.model.huggingface import FAMILIES
+        from elasticranker.model.configuration import FAMILIES
 
         positions = getattr(model.config, "max_position_embeddings", None) or float("inf")
         if FAMILIES.get(model.config.model_type) == "roberta":

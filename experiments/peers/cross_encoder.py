@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from elasticranker.files import read_json, write_json, write_tensors
 from elasticranker.model.checkpoint import Checkpoint
+from elasticranker.model.configuration import family_of
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.export import SubNetScorer, export_hugging_face
-from elasticranker.model.huggingface import family_of, quiet
+from elasticranker.model.huggingface import quiet
 from elasticranker.model.pairs import PairEncoder, Template
 from elasticranker.model.readout import ClsReadout, make_readout
 from elasticranker.planning.plan import Floats

@@ -27,10 +27,13 @@ class Repository:
 
     def commit(self, files: dict[str, bytes], branch: str = "main") -> str:
         """Put a commit on a branch: what was there, and `files`."""
-        whole = self.commits.get(self.refs.get(branch, ""), {}) | files
-        name = hashlib.sha1(repr((len(self.commits), sorted(whole.items()))).encode()).hexdigest()
-        self.commits[name] = whole
-        self.refs[branch] = name
+        self.refs[branch] = self.put(self.commits.get(self.refs.get(branch, ""), {}) | files)
+        return self.refs[branch]
+
+    def put(self, files: dict[str, bytes]) -> str:
+        """Put a commit of these files alone, and return its id."""
+        name = hashlib.sha1(repr((len(self.commits), sorted(files.items()))).encode()).hexdigest()
+        self.commits[name] = files
         return name
 
 

@@ -6,6 +6,7 @@ against a small hub on loopback.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from elasticranker import ElasticRanker
 from elasticranker.cli import main
@@ -102,11 +105,17 @@ def test_a_plain_cross_encoder_is_fetched_with_one_form_of_its_weights(online: F
     other = save_backbone(tmp_path / "other", "electra")
     repository.commit({path.name: path.read_bytes() for path in Path(other).iterdir()})
     repository.refs["v1"] = first
+    del files["model.safetensors"]
+    pickled = io.BytesIO()
+    torch.save(load_file(Path(folder) / "model.safetensors"), pickled)
+    repository.refs["old"] = repository.put(files | {"pytorch_model.bin": pickled.getvalue()})
     online.fetched.clear()
-    read = "import json\nprint(json.dumps([scores('me/plain', revision=name) for name in ('v1', 'main', sys.argv[1])]))"
-    expected = [scores(folder), scores(other), scores(folder)]
-    assert printed(run(HEAD + read, tmp_path / "home", online.url, first)) == expected
-    assert set(online.fetched) == set(files)
+    names = f"('v1', 'main', 'old', '{first}')"
+    read = f"import json\nprint(json.dumps([scores('me/plain', revision=name) for name in {names}]))"
+    expected = [scores(folder), scores(other), scores(folder), scores(folder)]
+    assert printed(run(HEAD + read, tmp_path / "home", online.url)) == expected
+    assert set(online.fetched) == {*files, "model.safetensors", "pytorch_model.bin"}
+    assert online.fetched.count("pytorch_model.bin") == 1  # where there is nothing better
     ask = "from elasticranker.model.hub import resolve\nresolve('me/plain', 'v2')"
     missing = run(ask, tmp_path / "home", online.url)
     assert "revision='v2': 'me/plain' has no such branch, tag or commit" in missing.stderr

@@ -21,6 +21,7 @@ from elasticranker.serving.scoring import RankerScorer, Task
 from elasticranker.training.teachers.bi_encoder import BiEncoderTeacher
 from tests.backbones import WORDS, save_backbone, tokenizer
 
+pytestmark = pytest.mark.filterwarnings("ignore:texts longer than max_length")
 ALL = ["bert", "electra", "roberta", "xlm-roberta"]
 QUERY = "copy folder"
 LONG = "the quick brown fox jumps over the lazy dog " * 12
