@@ -108,6 +108,13 @@ def test_an_ordinary_cross_encoder_gets_a_training_free_filter(vanilla: str) -> 
     assert ranker.ladder["plan"].tolist() == ["0:50%+1 > 3:50%"]
 
 
+def test_an_ordinary_cross_encoders_relevance_is_its_logits_sigmoid_and_its_filter_claims_none(vanilla: str) -> None:
+    ranker = ElasticRanker(vanilla, budget="25%", trace=True)
+    part, full = ranker(frame()), ranker.with_budget("full")(frame())
+    np.testing.assert_allclose(ranker.relevance(full["score"]), 1 / (1 + np.exp(-full["score"])), atol=1e-12)
+    assert (ranker.relevance(part.loc[part["exit_depth"] == 0, "score"]) < 0.5).all()
+
+
 def test_other_queries_change_nothing(checkpoint: str) -> None:
     candidates = frame(4)
     ranker = ElasticRanker(checkpoint, budget="25%", dtype="float32")

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from elasticranker.model.checkpoint import copy_checkpoint, fingerprint, load
+from elasticranker.planning.calibration import Calibration, Line
+from elasticranker.planning.plan import SubNet
 from tests.planning.test_cost import elastic
 
 
@@ -112,3 +114,18 @@ def test_a_copy_is_the_checkpoint_and_its_card_without_what_lies_beside_them(cop
     assert repr(load(tmp_path / "twin")) == repr(load(copy))
     assert (tmp_path / "twin" / "README.md").read_text() == "# card"
     assert not (tmp_path / "twin" / "notes.txt").exists()
+
+
+def test_a_calibration_comes_back_and_none_is_none(saved: Path, tmp_path: Path) -> None:
+    checkpoint = load(saved)
+    assert checkpoint.calibration == Calibration()
+    lines = {subnet: Line(1 + 0.1 * subnet.depth, -subnet.width) for subnet in checkpoint.subnets}
+    checkpoint.calibration = Calibration(lines, -3.5)
+    assert load(checkpoint.save(tmp_path / "calibrated")).calibration == checkpoint.calibration
+
+
+def test_a_calibration_that_lacks_a_sub_network_is_refused(saved: Path, tmp_path: Path) -> None:
+    checkpoint = load(saved)
+    checkpoint.calibration = Calibration({SubNet(3): Line()})
+    with pytest.raises(ValueError, match="lacks sub-networks"):
+        load(checkpoint.save(tmp_path / "half"))
