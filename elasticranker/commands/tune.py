@@ -9,6 +9,7 @@ remembers the queries: an experiment leaves them out.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from elasticranker.collections import open_collection
     from elasticranker.evaluation.candidates import judged, load_candidates
-    from elasticranker.files import new_folder, public_name, refuse_existing
+    from elasticranker.files import new_folder, public_name, refuse_existing, writable_folder
     from elasticranker.model.checkpoint import copy_checkpoint, query_key, set_ladder
     from elasticranker.progress import bar
     from elasticranker.training.tuning.search import SHARES, split_half, tune
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> None:
 
     source = elastic_folder(args.model, args.revision)
     refuse_existing(args.output)
+    if args.figure:
+        writable_folder(Path(args.figure).parent)
     ranker = make_ranker(args)
     collection = open_collection(args.data, corpus=args.corpus)
     level = collection.relevance_level() if args.rel is None else args.rel

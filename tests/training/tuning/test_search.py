@@ -215,6 +215,15 @@ def test_nothing_is_overwritten(tmp_path: Path, tuning: list[str], capsys: Captu
 
 
 @pytest.mark.usefixtures("nothing_scored")
+def test_a_figure_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, tuning: list[str], capsys: Capture
+) -> None:
+    (tmp_path / "file").touch()
+    assert main([*tuning, "--figure", str(tmp_path / "file" / "front.png")]) != 0
+    assert f"cannot write in the folder {tmp_path / 'file'}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("nothing_scored")
 @pytest.mark.parametrize("changed", [["--min-queries", "13"], ["--queries", "11"]])
 def test_few_queries_are_refused_before_the_work_with_the_number_that_would_do(
     tmp_path: Path, tuning: list[str], capsys: Capture, changed: list[str]
