@@ -99,6 +99,8 @@ class TrainingSettings:
         self.prefixes = (self.prefixes[0], self.prefixes[1])
         if self.layout not in LAYOUTS:
             raise ValueError(f"layout={self.layout!r}: choose from {', '.join(LAYOUTS)}")
+        if self.layout == "joint" and any(self.prefixes):
+            raise ValueError(f"prefixes={self.prefixes}: pairs in joint layout have none; give layout='split' too")
         if self.sampling not in SAMPLINGS:
             raise ValueError(f"sampling={self.sampling!r}: choose from {', '.join(SAMPLINGS)}")
         if not self.widths or self.widths[0] != 1.0 or self.widths[-1] <= 0:

@@ -112,3 +112,8 @@ def test_data_without_vectors_are_refused(backbone: str, prepared: Path, tmp_pat
     with pytest.raises(ValueError, match="has no vectors to align to: prepare it again with --vectors"):
         trainer(backbone, prepared, tmp_path / "run")
     assert trainer(backbone, prepared, tmp_path / "other", align_full=0.0, align_exits=0.0).encoder.shape.split
+
+
+def test_prefixes_that_would_be_ignored_are_refused() -> None:
+    with pytest.raises(ValueError, match="joint layout have none; give layout='split' too"):
+        settings(prefixes=PREFIXES)
