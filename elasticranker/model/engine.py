@@ -105,12 +105,6 @@ class _Layout(NamedTuple):
     documents: list[Group]
 
 
-def _texts(pairs: Sequence[Pair]) -> list[int]:
-    """A number, from 0, for the query text of each pair."""
-    seen: dict[bytes, int] = {}
-    return [seen.setdefault(pair.query.tobytes(), len(seen)) for pair in pairs]
-
-
 def _candidates(buckets: Sequence[Bucket], texts: Sequence[int], prior: Floats | None = None) -> Candidates:
     sizes = np.asarray(buckets, dtype=np.int64).reshape(-1, 2)
     return Candidates(sizes[:, 0], sizes[:, 1], prior, np.asarray(texts, dtype=np.int64))
@@ -153,7 +147,14 @@ class Engine:
 
     def costs(self, pairs: Sequence[Pair]) -> Candidates:
         """What a plan needs to know of a query's candidates (without their prior)."""
-        return _candidates([self.pairs.bucket(pair) for pair in pairs], _texts(pairs))
+        return _candidates([self.pairs.bucket(pair) for pair in pairs], self._texts(pairs))
+
+    def _texts(self, pairs: Sequence[Pair]) -> list[int]:
+        """A number, from 0, for the query text of each pair; all 0 where texts are never read apart."""
+        if not self.cost.apart:
+            return [0] * len(pairs)
+        seen: dict[bytes, int] = {}
+        return [seen.setdefault(pair.query.tobytes(), len(seen)) for pair in pairs]
 
     def full_cost(self, pairs: Sequence[Pair]) -> int:
         """FLOPs of the whole model over a query's candidates."""
@@ -182,7 +183,7 @@ class Engine:
 
     def _start(self, query: Query) -> _Running:
         buckets = [self.pairs.bucket(pair) for pair in query.pairs]
-        texts = _texts(query.pairs)
+        texts = self._texts(query.pairs)
         candidates = _candidates(buckets, texts, query.prior)
         walking = walk(query.plan, self.full, candidates, self.cost, query.budget, self.calibration)
         running = _Running(query, buckets, texts, walking)
@@ -234,7 +235,7 @@ class Engine:
         run = subnet.depth - done
         layers, apart = self.weights(subnet.width), self.cost.apart
         documents = None
-        if apart and (not done or done <= apart):
+        if apart and done <= apart:
             alone = SubNet(min(apart, subnet.depth), subnet.width)
             documents = self.encoder.run_groups(hidden, layers[done : alone.depth], layout.documents, self._products)
             hidden, done = self._joined(documents, self._queries(items, layout, alone), layout), alone.depth
@@ -256,10 +257,9 @@ class Engine:
         return run
 
     def _queries(self, items: list[_Item], layout: _Layout, subnet: SubNet) -> list[Tensor]:
-        """States `[Q, H]` of each item's query text alone after a sub-network, each text run once.
+        """States `[Q, H]` of each item's query text alone after a sub-network, each text run once a query.
 
-        All texts that this batch meets first go on from equally deep states: that is how its items were chosen, or they
-        begin here.
+        A text goes on from the deepest states that it has left, whatever batch it left them in.
         """
         rows = [(batch, row) for batch in layout.batches for row in range(len(batch.ids))]
         fresh: dict[tuple[int, int], tuple[_Running, int, Batch, int]] = {}

@@ -153,6 +153,7 @@ class SplitReadout(InteractionReadout):
 
     def forward(self, hidden: Tensor, where: Segments) -> Tensor:
         """Scores `[B]` (float32) of hidden states `[B, T, H]`."""
+        hidden = hidden.float()  # once, for both
         return self.score(hidden, where, self.vectors(hidden, where))
 
     def score(self, hidden: Tensor, where: Segments, vectors: Tensor) -> Tensor:

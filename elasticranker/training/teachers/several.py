@@ -84,9 +84,10 @@ class SummedReading:
         there = documents >= 0
         for scores in each:
             there = there & np.isfinite(scores)
-        total = sum(w * _standardised(s, there)[0] for w, s in zip(self.weights, each, strict=True))
+        standardised = [_standardised(scores, there) for scores in each]
+        total = sum(weight * values for weight, (values, _, _) in zip(self.weights, standardised, strict=True))
         shape = _standardised(np.asarray(total), there)[0]
-        _, mean, deviation = _standardised(each[0], there)
+        _, mean, deviation = standardised[0]
         return np.where(there, mean + deviation * shape, np.nan).astype(np.float32)
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray] | None:
