@@ -63,7 +63,9 @@ def _classifies(config: Any) -> bool:
     return any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
 
 
-def from_hugging_face(source: str | Path, *, keep_head: bool = True, split: bool = False) -> tuple[Encoder, Any]:
+def from_hugging_face(
+    source: str | Path, *, keep_head: bool = True, split: bool = False, first_cross: int = 0
+) -> tuple[Encoder, Any]:
     """Encoder with the weights of a Hugging Face checkpoint: every tensor is the checkpoint's.
 
     Args:
@@ -73,6 +75,7 @@ def from_hugging_face(source: str | Path, *, keep_head: bool = True, split: bool
             put untrained readouts after every layer: a start for training.
         split: lay pairs out text by text, with attention between them hardly open (see `elasticranker.model.encoder`):
             a start for training that ranks as the backbone does as a bi-encoder.
+        first_cross: the first layer (from 0) in which they see each other, in split layout.
 
     Returns:
         The encoder (float32, evaluation mode) and the Hugging Face configuration.
@@ -90,7 +93,7 @@ def from_hugging_face(source: str | Path, *, keep_head: bool = True, split: bool
     else:
         kind_of_readout = split_readout if split else interaction_readout
         readouts = {depth: kind_of_readout(shape, depth) for depth in range(shape.layers + 1)}
-        shape = replace(shape, split=split)
+        shape = replace(shape, split=split, first_cross=first_cross)
     encoder = Encoder(shape, readouts)
     with torch.no_grad():
         for ours, theirs in body_tensors(encoder, model.base_model.state_dict()):

@@ -118,6 +118,12 @@ class InteractionReadout(nn.Module):
         return torch.where(total > 0, (weight * best).sum(-1) / total.clamp_min(1e-9), -torch.ones_like(total))
 
 
+def means(hidden: Tensor, texts: Tensor) -> Tensor:
+    """Mean states `[B, K, H]` (float32) of `K` texts a row, that stand at `texts` (bool `[B, K, T]`) of `[B, T, H]`."""
+    weight = texts.float()
+    return torch.bmm(weight, hidden.float()) / weight.sum(-1, keepdim=True)
+
+
 class SplitReadout(InteractionReadout):
     """Cosine of the two texts' mean states, beside weighted MaxSim and a linear `[CLS]` term; split layout only.
 
@@ -147,8 +153,10 @@ class SplitReadout(InteractionReadout):
         """Unit vectors `[B, 2, H]` (float32) of the query and the document from states `[B, T, H]`."""
         if where.texts is None:
             raise ValueError("a split readout needs pairs in split layout: use a SplitPairEncoder")
-        weight = where.texts.float()
-        mean = torch.bmm(weight, hidden.float()) / weight.sum(-1, keepdim=True)
+        return self.project(means(hidden, where.texts))
+
+    def project(self, mean: Tensor) -> Tensor:
+        """Unit vectors `[..., H]` of mean states of that shape: in the space of the full model's own."""
         return F.normalize(F.linear(mean, self.projection) if self.projected else mean, dim=-1)
 
     def forward(self, hidden: Tensor, where: Segments) -> Tensor:

@@ -64,6 +64,19 @@ class SplitPairEncoder(PairEncoder):
         types = torch.zeros(len(pairs), tokens, dtype=torch.long)
         return Batch(torch.from_numpy(ids), types, ~covered.any(1), where, slots)
 
+    def alone(self, texts: Sequence[np.ndarray], which: int) -> tuple[Any, Any]:
+        """Token ids `[B, T]`, and where no padding is, of queries (`which` 0) or documents (1) that are read alone."""
+        import torch
+
+        tokens = round_up(self._length(which, max(map(len, texts))))
+        ids = np.full((len(texts), tokens), self.padding_id, dtype=np.int64)
+        present = np.zeros((len(texts), tokens), dtype=bool)
+        for row, words in enumerate(texts):
+            whole = [*self.before[which], *words, *self.after]
+            ids[row, : len(whole)] = whole
+            present[row, : len(whole)] = True
+        return torch.from_numpy(ids), torch.from_numpy(present)
+
     def _length(self, which: int, words: int) -> int:
         return len(self.before[which]) + words + len(self.after)
 

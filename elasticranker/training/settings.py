@@ -42,10 +42,16 @@ class TrainingSettings:
         layout: `joint` (query and document as one text) or `split` (each as the backbone reads it as a bi-encoder, see
             `elasticranker.model.encoder`); a checkpoint that is gone on with keeps its own.
         prefixes: put before queries and documents in split layout.
-        align_full: weight of `1 - cosine` of the full model's vectors to the teacher's; split layout only, as are the
-            next three.
+        first_cross: layers, from the first on, in which the two texts of a pair don't see each other; split layout
+            only, as is all up to `cross_rate`.
+        fit_steps: steps' worth of data by which the exits are fitted before training (0: they aren't).
+        lone_queries: queries a step, over all processes, that are read alone and aligned: what a dense retriever's
+            query encoder needs (0: none).
+        align_full: weight of `1 - cosine` of the full model's vectors to the teacher's.
         align_exits: weight of the same at the other exits, on average.
         cross_rate: factor on the learning rate for the biases on attention between texts.
+        shallow: share of the steps that run, and teach, the first `shallow_layers` alone.
+        shallow_layers: see there (0: half of all).
         deep_rate: factor on it for the last layer; between the first, which has 1, and it, it changes evenly.
         full_weight: factor on the weight of the deepest exit.
         average: decay of the running average of the weights that is kept (0: the last weights).
@@ -80,9 +86,14 @@ class TrainingSettings:
     full_weight: float = 2.0
     layout: str = "joint"
     prefixes: tuple[str, str] = ("", "")
+    first_cross: int = 0
+    fit_steps: int = 16
+    lone_queries: int = 0
     align_full: float = 10.0
     align_exits: float = 3.0
     cross_rate: float = 100.0
+    shallow: float = 0.0
+    shallow_layers: int = 0
     deep_rate: float = 1.0
     average: float = 0.998
     freeze_tokens: bool = True
@@ -101,12 +112,19 @@ class TrainingSettings:
             raise ValueError(f"layout={self.layout!r}: choose from {', '.join(LAYOUTS)}")
         if self.layout == "joint" and any(self.prefixes):
             raise ValueError(f"prefixes={self.prefixes}: pairs in joint layout have none; give layout='split' too")
+        if self.layout == "joint" and (self.first_cross or self.lone_queries):
+            raise ValueError(
+                f"first_cross={self.first_cross}, lone_queries={self.lone_queries}: pairs in joint layout are read "
+                "together in every layer; give layout='split' too"
+            )
         if self.sampling not in SAMPLINGS:
             raise ValueError(f"sampling={self.sampling!r}: choose from {', '.join(SAMPLINGS)}")
         if not self.widths or self.widths[0] != 1.0 or self.widths[-1] <= 0:
             raise ValueError(f"widths={self.widths}: they must hold 1 and be above 0")
         if self.steps < 1 or self.groups_per_step < 1 or self.group_size < 2:
             raise ValueError("steps and groups_per_step must be at least 1, group_size at least 2")
+        if not 0 <= self.shallow < 1:
+            raise ValueError(f"shallow={self.shallow}: a share from 0 to below 1, or the upper layers never train")
         if not 0 <= self.self_distillation < 1:
             raise ValueError(f"self_distillation={self.self_distillation}: a share from 0 to below 1")
         if set(self.losses) - set(LOSSES) or not any(self.losses.values()):
@@ -120,6 +138,12 @@ class TrainingSettings:
             return (step + 1) / self.warmup
         left = (self.steps - step) / max(1, self.steps - self.warmup)
         return 0.05 + 0.95 * max(0.0, left)
+
+    def is_shallow(self, step: int) -> bool:
+        """Does `step` run the first `shallow_layers` alone?"""
+        import numpy as np  # see `narrow_widths`
+
+        return bool(self.shallow) and bool(np.random.default_rng([self.seed, step, 2]).random() < self.shallow)
 
     def narrow_widths(self, step: int) -> list[float]:
         """The narrower widths that `step` trains."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from elasticranker.model.pairs import Batch, Pair, PairEncoder
+from elasticranker.model.split import SplitPairEncoder
 from elasticranker.training.data.groups import Groups
 
 
@@ -32,6 +33,14 @@ class MicroBatch(NamedTuple):
     vectors: Tensor | None = None
 
 
+class LoneTexts(NamedTuple):
+    """Texts that are read alone, and the teacher's vectors of them."""
+
+    ids: Tensor  # [B, T] int64
+    present: Tensor  # bool [B, T]: no padding
+    vectors: Tensor  # [B, H]
+
+
 class StepData(NamedTuple):
     """One step: `G` groups of `C` candidates. The narrow widths see the first `narrow_groups` of them."""
 
@@ -41,6 +50,8 @@ class StepData(NamedTuple):
     teacher: Tensor  # [G, C]
     labels: Tensor  # [G, C]
     mask: Tensor  # [G, C]
+    alone: list[LoneTexts] = []  # noqa: RUF012 - never changed
+    deepest: int | None = None  # the layers that run; None: all
 
     @property
     def pairs(self) -> int:
@@ -86,6 +97,8 @@ class Sampler:
         narrow_share: share of a step's groups that the narrow widths see.
         source_weights: weight of each source's queries; by default the square root of their number, so that small
             sources aren't drowned.
+        lone_queries: queries a step (over all processes) that are read alone; needs an encoder in split layout and
+            vectors.
         seed: of the draws.
         rank: of this process.
         processes: their number.
@@ -98,6 +111,7 @@ class Sampler:
     batch_pairs: int = 64
     narrow_share: float = 0.25
     source_weights: dict[str, float] | None = None
+    lone_queries: int = 0
     seed: int = 0
     rank: int = 0
     processes: int = 1
@@ -111,6 +125,7 @@ class Sampler:
         self.rows = [
             np.flatnonzero((groups.source == index) & ~groups.held_out) for index in range(len(groups.sources))
         ]
+        self.all_rows = np.concatenate(self.rows)
         weights = np.sqrt([len(rows) for rows in self.rows])
         if self.source_weights is not None:
             unknown = set(self.source_weights) - set(groups.sources)
@@ -128,10 +143,11 @@ class Sampler:
         rows = [int(random.choice(self.rows[source])) for source in sources]
         chosen = [self._candidates(row, random) for row in rows]
         narrow = max(1, round(self.narrow_share * len(rows))) if self.narrow_share else 0
-        if whole:
-            return self._assemble(rows, chosen, narrow)
-        mine = slice(self.rank, None, self.processes)
-        return self._assemble(rows[mine], chosen[mine], len(range(self.rank, narrow, self.processes)))
+        mine = slice(None) if whole else slice(self.rank, None, self.processes)
+        data = self._assemble(rows[mine], chosen[mine], len(range(len(rows))[mine.start : narrow : mine.step]))
+        if not self.lone_queries:
+            return data
+        return data._replace(alone=self._alone(random.choice(self.all_rows, self.lone_queries)[mine]))
 
     def validation(self, queries: int, candidates: int) -> list[StepData]:
         """Held-out groups in fixed order: the first `queries` (spread over the sources), their first `candidates`."""
@@ -195,6 +211,21 @@ class Sampler:
             own = [placed.pair for placed in part]
             batch = self.encoder.batch(own, *self.encoder.cover(own, 16))
             batches.append(MicroBatch(batch, torch.tensor([p.position for p in part]), self._vectors(part)))
+        return batches
+
+    def _alone(self, rows: np.ndarray) -> list[LoneTexts]:
+        """Queries by length, cut into few batches."""
+        if self.groups.vectors is None or not isinstance(self.encoder, SplitPairEncoder):
+            raise ValueError(
+                f"lone_queries={self.lone_queries} needs split layout, and data with vectors (prepare --vectors)"
+            )
+        ordered = sorted(map(int, rows), key=lambda row: len(self.queries[row]))
+        batches = []
+        for start in range(0, len(ordered), 2 * self.batch_pairs):
+            part = ordered[start : start + 2 * self.batch_pairs]
+            cut = [self.queries[row][: self.encoder.max_query_length] for row in part]
+            vectors = torch.from_numpy(self.groups.vectors[0][part].astype(np.float32))
+            batches.append(LoneTexts(*self.encoder.alone(cut, 0), vectors))
         return batches
 
     def _vectors(self, part: list[_Placed]) -> Tensor | None:

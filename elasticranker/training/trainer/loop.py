@@ -82,7 +82,7 @@ class Loop(ABC):
         dtype: str = "auto",
         on_step: Callable[[int], None] | None = None,
     ) -> None:
-        from accelerate import Accelerator
+        from accelerate import Accelerator, DistributedDataParallelKwargs
 
         if keep not in ("best", "last"):
             raise ValueError(f"keep={keep!r}: choose best or last")
@@ -91,7 +91,8 @@ class Loop(ABC):
         self.validate_every, self.save_every, self.keep, self.on_step = validate_every, save_every, keep, on_step
         # Modules cast by themselves. Without a GPU, accelerate must be told to join the processes of torchrun.
         alone = torch.cuda.is_available() or "LOCAL_RANK" not in os.environ
-        self.accelerator = Accelerator(mixed_precision="no", cpu=not alone)
+        partly = [DistributedDataParallelKwargs(find_unused_parameters=True)] if settings.shallow else []
+        self.accelerator = Accelerator(mixed_precision="no", cpu=not alone, kwargs_handlers=partly)
         self.device = self.accelerator.device
         self.dtype = choose_dtype(dtype, self.device)
         self.progress = Progress()

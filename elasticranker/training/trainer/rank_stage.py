@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from elasticranker.training.data.batches import Sampler, StepData, each_tensor
 from elasticranker.training.data.groups import Groups, digest, read_info
 from elasticranker.training.origin import place_name
 from elasticranker.training.settings import TrainingSettings
+from elasticranker.training.trainer.fitting import fit_exits
 from elasticranker.training.trainer.loop import Loop
 from elasticranker.training.trainer.ordering import order_by_importance
 from elasticranker.training.trainer.provenance import provenance
@@ -73,7 +75,9 @@ class ElasticTrainer(Loop):
             check_widths(settings.widths, self.start.widths)
             encoder, self.config, self.tokenizer = self.start.encoder, self.start.config, self.start.tokenizer
         else:
-            encoder, self.config = from_hugging_face(self.backbone, keep_head=False, split=settings.layout == "split")
+            encoder, self.config = from_hugging_face(
+                self.backbone, keep_head=False, split=settings.layout == "split", first_cross=settings.first_cross
+            )
             self.tokenizer = read_tokenizer(self.backbone, encoder.shape.vocabulary)
         self.encoder: Encoder = choose_exits(encoder, settings.depths).to(self.device).train()
         check_length(encoder, settings.max_length)
@@ -88,6 +92,13 @@ class ElasticTrainer(Loop):
             prefixes=self.start.prefixes if self.start is not None else settings.prefixes,
             prompt=self.start.prompt if self.start is not None else "",
         )
+        if not (
+            self.encoder.depths[0] <= (settings.shallow_layers or encoder.shape.layers // 2) <= encoder.shape.layers
+        ):
+            raise ValueError(
+                f"shallow_layers={settings.shallow_layers}: the backbone has {encoder.shape.layers} layers, and its "
+                f"first exit is after {self.encoder.depths[0]}"
+            )
         lengths = {"max_length": settings.max_length, "max_query_length": settings.max_query_length}
         groups = Groups.load(data)
         if encoder.shape.split and groups.vectors is None and (settings.align_full or settings.align_exits):
@@ -102,6 +113,7 @@ class ElasticTrainer(Loop):
             group_size=settings.group_size,
             narrow_share=settings.narrow_share if len(settings.widths) > 1 else 0.0,
             source_weights=settings.source_weights or None,
+            lone_queries=settings.lone_queries,
             seed=settings.seed,
             rank=self.accelerator.process_index,
             processes=self.accelerator.num_processes,
@@ -124,17 +136,26 @@ class ElasticTrainer(Loop):
 
     def step_data(self, number: int) -> StepData:
         """This process's groups of a step."""
-        return self.sampler.step(number)
+        data = self.sampler.step(number)
+        if not self.settings.is_shallow(number):
+            return data
+        return data._replace(deepest=self.settings.shallow_layers or self.encoder.shape.layers // 2)
 
     def prepare_start(self) -> None:
-        """Most important heads and neurons first, so that a narrow width keeps what matters."""
+        """Exits where least squares puts them; most important heads and neurons first, for narrow widths to keep."""
         settings = self.settings
-        if self.start is not None or len(settings.widths) == 1 or not settings.importance_steps:
+        if self.start is not None:
             return
-        drawn = range(settings.steps, settings.steps + settings.importance_steps)
-        numbers = bar(drawn, name="ordering heads and neurons", unit="steps")
-        samples = (self.sampler.step(number, whole=True) for number in numbers)
-        order_by_importance(self.module, (each_tensor(data, lambda tensor: tensor.to(self.device)) for data in samples))
+        if self.encoder.shape.split and settings.fit_steps:
+            fit_exits(self.encoder, self._samples(settings.fit_steps, "fitting exits"), settings.temperature)
+        if len(settings.widths) == 1 or not settings.importance_steps:
+            return
+        order_by_importance(self.module, self._samples(settings.importance_steps, "ordering heads and neurons"))
+
+    def _samples(self, steps: int, name: str) -> Iterator[StepData]:
+        """Whole steps, the same in every process, that training won't see."""
+        for number in bar(range(self.settings.steps, self.settings.steps + steps), name=name, unit="steps"):
+            yield each_tensor(self.sampler.step(number, whole=True), lambda tensor: tensor.to(self.device))
 
     def validate(self) -> dict[str, Any] | None:
         """See `elasticranker.training.trainer.validation.validate`."""

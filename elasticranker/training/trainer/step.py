@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from elasticranker.model.encoder import Encoder, across_mask, padding_mask
-from elasticranker.model.readout import SplitReadout
-from elasticranker.training.data.batches import MicroBatch, StepData
+from elasticranker.model.readout import SplitReadout, means
+from elasticranker.training.data.batches import LoneTexts, MicroBatch, StepData
 from elasticranker.training.settings import TrainingSettings
 from elasticranker.training.trainer.losses import Targets
 
@@ -26,8 +26,19 @@ class Read(NamedTuple):
     misaligned: Tensor
 
 
-def read_exits(encoder: Encoder, batches: list[MicroBatch], places: int, width: float, dtype: torch.dtype) -> Read:
-    """Scores of a step's pairs at every exit of one width, and how far their vectors are from the teacher's."""
+def read_exits(
+    encoder: Encoder,
+    batches: list[MicroBatch],
+    places: int,
+    width: float,
+    dtype: torch.dtype,
+    deepest: int | None = None,
+) -> Read:
+    """Scores of a step's pairs at every exit of one width, and how far their vectors are from the teacher's.
+
+    With `deepest`, of the exits after that many layers and fewer.
+    """
+    depths = exits_up_to(encoder, deepest)
     weights = encoder.weights(width, dtype)
     columns, positions, distances = [], [], []
     for batch, position, vectors in batches:
@@ -35,7 +46,7 @@ def read_exits(encoder: Encoder, batches: list[MicroBatch], places: int, width: 
         padding = padding_mask(batch.blank, dtype)
         across = across_mask(batch.first, hidden.shape[1], dtype, hidden.device)
         reads, apart, done = [], [], 0
-        for depth in encoder.depths:
+        for depth in depths:
             hidden = encoder.run_layers(hidden, weights[done:depth], padding, across)
             done = depth
             readout = encoder.exits[str(depth)]
@@ -49,9 +60,33 @@ def read_exits(encoder: Encoder, batches: list[MicroBatch], places: int, width: 
         columns.append(torch.stack(reads))
         positions.append(position)
         distances.append(torch.stack(apart))
-    scores = torch.zeros(len(encoder.depths), places, device=columns[0].device)
+    scores = torch.zeros(len(depths), places, device=columns[0].device)
     scores = scores.index_copy(1, torch.cat(positions), torch.cat(columns, 1))
     return Read(scores, torch.stack(distances).sum(0) / sum(map(len, positions)))
+
+
+def read_alone(
+    encoder: Encoder, batches: list[LoneTexts], width: float, dtype: torch.dtype, deepest: int | None = None
+) -> Tensor:
+    """How far, `[exits]` mean of `1 - cosine`, texts that are read alone end from the teacher's vectors of them."""
+    depths = exits_up_to(encoder, deepest)
+    weights, sums = encoder.weights(width, dtype), []
+    for batch in batches:
+        hidden = encoder.embeddings(batch.ids, torch.zeros_like(batch.ids), dtype)
+        padding = padding_mask(~batch.present, dtype)
+        distances, done = [], 0
+        for depth in depths:
+            hidden = encoder.run_layers(hidden, weights[done:depth], padding)
+            done = depth
+            made = cast(SplitReadout, encoder.exits[str(depth)]).project(means(hidden, batch.present[:, None]))
+            distances.append((1 - (made[:, 0] * batch.vectors).sum(-1)).sum())
+        sums.append(torch.stack(distances))
+    return torch.stack(sums).sum(0) / sum(len(batch.ids) for batch in batches)
+
+
+def exits_up_to(encoder: Encoder, deepest: int | None) -> tuple[int, ...]:
+    """Depths of the exits after `deepest` layers and fewer; of all, where it is None."""
+    return tuple(depth for depth in encoder.depths if deepest is None or depth <= deepest)
 
 
 def exit_shares(settings: TrainingSettings, depths: tuple[int, ...]) -> Tensor:
@@ -84,10 +119,13 @@ class ElasticStep(nn.Module):
 
     def forward(self, data: StepData, widths: list[float]) -> tuple[Tensor, Tensor]:
         """The loss, and the detached loss of each exit `[1 + len(widths), exits]` (full width first)."""
-        settings = self.settings
+        settings, whole = self.settings, data.deepest is None
         groups, size = data.mask.shape
-        read = read_exits(self.encoder, data.full, groups * size, 1.0, self.dtype)
-        full, aligned = read.scores.view(-1, groups, size), self._alignment(read.misaligned)
+        read = read_exits(self.encoder, data.full, groups * size, 1.0, self.dtype, data.deepest)
+        full, aligned = read.scores.view(-1, groups, size), self._alignment(read.misaligned, whole)
+        if data.alone:
+            distances = read_alone(self.encoder, data.alone, 1.0, self.dtype, data.deepest)
+            aligned = aligned + self._alignment(distances, whole)
         targets = self.targets(data, groups, self.processes)
         losses = [self._losses(full, full[-1], targets, imitates_last=False)]
         if widths:
@@ -97,19 +135,22 @@ class ElasticStep(nn.Module):
                 if not part:  # the other processes have them all
                     losses.append(torch.zeros_like(losses[0]))
                     continue
-                read = read_exits(self.encoder, data.narrow, part * size, width, self.dtype)
+                read = read_exits(self.encoder, data.narrow, part * size, width, self.dtype, data.deepest)
                 narrow = read.scores.view(-1, part, size)
-                aligned = aligned + settings.narrow_weight / len(widths) * self._alignment(read.misaligned)
+                aligned = aligned + settings.narrow_weight / len(widths) * self._alignment(read.misaligned, whole)
                 losses.append(self._losses(narrow, full[-1, :part], targets, imitates_last=True))
-        weighted = [(self.exit_weights * loss).sum() for loss in losses]
+        shares = self.exit_weights[: len(full)]
+        weighted = [(shares / shares.sum() * loss).sum() for loss in losses]
         total = weighted[0]
         if widths:
             total = total + settings.narrow_weight * torch.stack(weighted[1:]).mean()
         return total + aligned, torch.stack(losses).detach()
 
-    def _alignment(self, misaligned: Tensor) -> Tensor:
-        """The loss of vectors that aren't the teacher's, of every exit's distance `[exits]`, twice its mean."""
+    def _alignment(self, misaligned: Tensor, whole: bool) -> Tensor:
+        """The loss of vectors that aren't the teacher's, of every exit's distance; is the last one the full model's?"""
         settings = self.settings
+        if not whole:
+            return settings.align_exits * misaligned.mean()
         others = misaligned[:-1].mean() if len(misaligned) > 1 else misaligned.new_zeros(())
         return settings.align_full * misaligned[-1] + settings.align_exits * others
 

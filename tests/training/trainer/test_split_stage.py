@@ -14,7 +14,7 @@ from elasticranker.training.data.sources import read_sources
 from elasticranker.training.preparing import PrepareSettings, prepare
 from elasticranker.training.teachers.bi_encoder import BiEncoderTeacher
 from elasticranker.training.trainer.rank_stage import ElasticTrainer
-from elasticranker.training.trainer.step import read_exits
+from elasticranker.training.trainer.step import read_alone, read_exits
 from tests.training.tiny import OverlapTeacher, settings, write_source
 
 PREFIXES = ("who ", "the ")
@@ -117,3 +117,62 @@ def test_data_without_vectors_are_refused(backbone: str, prepared: Path, tmp_pat
 def test_prefixes_that_would_be_ignored_are_refused() -> None:
     with pytest.raises(ValueError, match="joint layout have none; give layout='split' too"):
         settings(prefixes=PREFIXES)
+
+
+def test_queries_alone_end_where_the_teacher_puts_them(backbone: str, aligned: Path, tmp_path: Path) -> None:
+    made = trainer(backbone, aligned, tmp_path / "run", lone_queries=6, groups_per_step=2)
+    data = made.sampler.step(0)
+    assert sum(len(batch.ids) for batch in data.alone) == 6
+    distances = read_alone(made.encoder, data.alone, 1.0, torch.float32)
+    assert len(distances) == len(made.encoder.depths)
+    assert float(distances[-1]) < 1e-3  # untrained, it is the teacher
+
+
+def test_queries_alone_are_trained_with(backbone: str, aligned: Path, tmp_path: Path) -> None:
+    made = trainer(backbone, aligned, tmp_path / "run", lone_queries=6)
+    data = made.step_data(0)
+    far = data._replace(alone=[batch._replace(vectors=-batch.vectors) for batch in data.alone])
+    assert float(made.module(far, [])[0]) > float(made.module(data, [])[0])
+
+
+def test_queries_alone_need_split_layout_and_vectors(backbone: str, prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="lone_queries=4: pairs in joint layout"):
+        settings(lone_queries=4)
+    made = trainer(backbone, prepared, tmp_path / "run", align_full=0.0, align_exits=0.0, lone_queries=4)
+    with pytest.raises(ValueError, match=r"lone_queries=4 needs .* data with vectors"):
+        made.step_data(0)
+
+
+def test_a_shallow_step_leaves_the_upper_half_as_it_is(backbone: str, aligned: Path, tmp_path: Path) -> None:
+    made = trainer(backbone, aligned, tmp_path / "run", shallow=0.5)
+    half = made.encoder.shape.layers // 2
+    steps = {made.settings.is_shallow(number): made.step_data(number) for number in range(20)}
+    assert steps[True].deepest == half and steps[False].deepest is None
+    loss, parts = made.module(steps[True], [0.5])
+    assert parts.shape == (2, sum(depth <= half for depth in made.encoder.depths))
+    loss.backward()
+    for index in range(made.encoder.shape.layers):
+        gradients = [parameter.grad is not None for parameter in made.encoder.layer(index).parameters()]
+        assert any(gradients) == (index < half)
+
+
+def test_layers_that_read_the_texts_apart_stay_so(backbone: str, aligned: Path, tmp_path: Path) -> None:
+    product = load(trainer(backbone, aligned, tmp_path / "run", first_cross=2, shallow=0.5).train() / "checkpoint")
+    assert product.encoder.shape.apart == 2
+
+
+def test_exits_start_where_least_squares_puts_them(backbone: str, aligned: Path, tmp_path: Path) -> None:
+    made = trainer(backbone, aligned, tmp_path / "run", fit_steps=12, lone_queries=8, first_cross=99)
+    unseen = made.sampler.step(10_000)
+
+    def losses() -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            read = read_exits(made.encoder, unseen.full, unseen.mask.numel(), 1.0, torch.float32)
+            return read.misaligned, made.module(unseen, [])[1][0]
+
+    untrained, before = losses()
+    made.prepare_start()
+    fitted, after = losses()
+    assert (fitted[:-1] < untrained[:-1]).all()
+    assert fitted[-1] == untrained[-1]  # the full model's vectors aren't projected
+    assert after[:-1].mean() < before[:-1].mean()
