@@ -81,7 +81,7 @@ class ElasticRanker(pt.Transformer):
         verbose: show bars: of loading, of measuring speed where the budget is one of time, and of the pairs, which
             moves with every batch.
         trace: add columns `exit_depth` and `exit_width` (the sub-network that scored a candidate last; -1 and 0 where
-            none did) and `spend` (its FLOPs).
+            none did), `exit_tokens` (how much of the document it read; 0 for all of it) and `spend` (its FLOPs).
 
     Raises:
         ValueError: an argument that makes no sense, or a model that isn't there.
@@ -329,6 +329,7 @@ class ElasticRanker(pt.Transformer):
             frame = frame.assign(
                 exit_depth=pd.Series(dtype="int64"),
                 exit_width=pd.Series(dtype="float64"),
+                exit_tokens=pd.Series(dtype="int64"),
                 spend=pd.Series(dtype="int64"),
             )
         return frame
@@ -419,6 +420,7 @@ class ElasticRanker(pt.Transformer):
             subnets = [ranking.subnets[index] for ranking in rankings for index in ranking.order]
             result["exit_depth"] = np.asarray([-1 if s is None else s.depth for s in subnets])
             result["exit_width"] = np.asarray([0.0 if s is None else s.width for s in subnets])
+            result["exit_tokens"] = np.asarray([0 if s is None else s.tokens or 0 for s in subnets])
             result["spend"] = np.concatenate([ranking.spend[ranking.order] for ranking in rankings])
         return result
 

@@ -49,6 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trials", type=positive, default=240, metavar="N", help="plans tried a budget (default: %(default)s)"
     )
     parser.add_argument(
+        "--cuts",
+        type=positive,
+        nargs="*",
+        default=[48],
+        metavar="TOKENS",
+        help="plans may also read so many tokens of each document alone, in the lower half of the layers (default: 48; "
+        "none: documents are always read whole)",
+    )
+    parser.add_argument(
         "--min-queries",
         type=positive,
         default=MIN_QUERIES,
@@ -81,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     candidates = load_candidates(collection, args.candidates, k=args.k, queries=args.queries)
     refuse_few(candidates.frame["qid"].nunique(), args)
     strange = draw_strangers(candidates, level, args.strangers)
-    tables = tabulate(ranker, candidates.frame, candidates.qrels)
+    tables = tabulate(ranker, candidates.frame, candidates.qrels, cuts=args.cuts)
     cost = ranker.checkpoint.cost
     with bar(name="trying plans", total=3 * len(SHARES), unit="budgets") as moving:
         ladder = tune(tables, cost, trials=args.trials, progress=lambda _: moving.update())

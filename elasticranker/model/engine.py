@@ -69,7 +69,7 @@ class _Running:
     """A query under way: its walk, the work it asked for and the states that it may go on from."""
 
     query: Query
-    buckets: list[Bucket]
+    buckets: dict[int | None, list[Bucket]]  # of whole pairs, and of those whose document is cut to so many tokens
     texts: list[int]  # number of each candidate's query text
     walk: Generator[Work, Floats, Ranking]
     work: Work | None = None
@@ -105,9 +105,12 @@ class _Layout(NamedTuple):
     documents: list[Group]
 
 
-def _candidates(buckets: Sequence[Bucket], texts: Sequence[int], prior: Floats | None = None) -> Candidates:
-    sizes = np.asarray(buckets, dtype=np.int64).reshape(-1, 2)
-    return Candidates(sizes[:, 0], sizes[:, 1], prior, np.asarray(texts, dtype=np.int64))
+def _candidates(
+    buckets: Mapping[int | None, Sequence[Bucket]], texts: Sequence[int], prior: Floats | None = None
+) -> Candidates:
+    sizes = {cut: np.asarray(those, dtype=np.int64).reshape(-1, 2) for cut, those in buckets.items()}
+    short = {cut: both[:, 0] for cut, both in sizes.items() if cut is not None}
+    return Candidates(sizes[None][:, 0], sizes[None][:, 1], prior, np.asarray(texts, dtype=np.int64), short)
 
 
 class Engine:
@@ -145,9 +148,12 @@ class Engine:
         self._weights = dict(weights or {})
         self.calibration = calibration or Calibration()
 
-    def costs(self, pairs: Sequence[Pair]) -> Candidates:
-        """What a plan needs to know of a query's candidates (without their prior)."""
-        return _candidates([self.pairs.bucket(pair) for pair in pairs], self._texts(pairs))
+    def costs(self, pairs: Sequence[Pair], cuts: Sequence[int] = ()) -> Candidates:
+        """What a plan needs to know of a query's candidates (without their prior), also with documents cut so."""
+        return _candidates(self._buckets(pairs, cuts), self._texts(pairs))
+
+    def _buckets(self, pairs: Sequence[Pair], cuts: Sequence[int]) -> dict[int | None, list[Bucket]]:
+        return {cut: [self.pairs.bucket(self.pairs.shorter(pair, cut)) for pair in pairs] for cut in (None, *cuts)}
 
     def _texts(self, pairs: Sequence[Pair]) -> list[int]:
         """A number, from 0, for the query text of each pair; all 0 where texts are never read apart."""
@@ -182,7 +188,7 @@ class Engine:
         return [item.ranking for item in running if item.ranking is not None]
 
     def _start(self, query: Query) -> _Running:
-        buckets = [self.pairs.bucket(pair) for pair in query.pairs]
+        buckets = self._buckets(query.pairs, query.plan.cuts)
         texts = self._texts(query.pairs)
         candidates = _candidates(buckets, texts, query.prior)
         walking = walk(query.plan, self.full, candidates, self.cost, query.budget, self.calibration)
@@ -200,7 +206,8 @@ class Engine:
             for place, candidate in enumerate(work.candidates.tolist()):
                 state = running.states.get(candidate)
                 since = state.subnet if state is not None and work.subnet.continues(state.subnet) else None
-                work_of[work.subnet, since].append(_Item(running, candidate, place, running.buckets[candidate]))
+                bucket = running.buckets[work.subnet.tokens][candidate]
+                work_of[work.subnet, since].append(_Item(running, candidate, place, bucket))
         for (subnet, _), items in work_of.items():
             for batch in self._cut(sorted(items, key=lambda item: item.bucket)):
                 now = self.clock()
@@ -226,7 +233,9 @@ class Engine:
         Returns:
             How many layers were run.
         """
-        layout = self._lay_out([(item.bucket, item.running.query.pairs[item.candidate]) for item in items])
+        wholes = [item.running.query.pairs[item.candidate] for item in items]
+        read = [self.pairs.shorter(pair, subnet.tokens) for pair in wholes]
+        layout = self._lay_out([(item.bucket, pair) for item, pair in zip(items, read, strict=True)])
         state = items[0].running.states.get(items[0].candidate)
         if state is not None and subnet.continues(state.subnet):
             hidden, done = torch.cat([item.running.states[item.candidate].hidden for item in items]), state.subnet.depth
@@ -243,11 +252,10 @@ class Engine:
         scores = self._read(hidden, subnet.depth, layout)
         kept = hidden if documents is None or subnet.depth > apart else documents
         start = 0
-        for item, score in zip(items, scores.tolist(), strict=True):
+        for item, pair, score in zip(items, wholes, scores.tolist(), strict=True):
             running = item.running
             size = item.bucket.tokens - (item.bucket.slots if kept is documents else 0)
             # A row's last bits depend on its place in a batch; the same pair twice must tie all the same.
-            pair = running.query.pairs[item.candidate]
             running.scores[item.place] = running.seen.setdefault((id(pair), subnet), score)
             if running.work is not None and running.work.keep:
                 running.states[item.candidate] = _State(kept, start, size, subnet)
@@ -328,9 +336,20 @@ class Engine:
         return torch.cat(scores).double().cpu().numpy()
 
     @torch.inference_mode()
-    def every_exit(self, pairs: Sequence[Pair], width: float) -> dict[int, Floats]:
-        """Scores `[n]` of pairs at every exit of one width: one pass gives all depths. For tables, not for ranking."""
-        scores = {depth: np.empty(len(pairs)) for depth in self.encoder.depths}
+    def every_exit(
+        self, pairs: Sequence[Pair], width: float, *, tokens: int | None = None, deepest: int | None = None
+    ) -> dict[int, Floats]:
+        """Scores `[n]` of pairs at every exit of one width: one pass gives all depths. For tables, not for ranking.
+
+        Args:
+            pairs: what to score.
+            width: of the sub-networks.
+            tokens: that documents are cut to; None: read whole.
+            deepest: no exit after more layers; None: all.
+        """
+        depths = [depth for depth in self.encoder.depths if deepest is None or depth <= deepest]
+        pairs = [self.pairs.shorter(pair, tokens) for pair in pairs]
+        scores = {depth: np.empty(len(pairs)) for depth in depths}
         weights = self.weights(width)
         buckets = [self.pairs.bucket(pair) for pair in pairs]
         order = sorted(range(len(pairs)), key=lambda index: buckets[index])
@@ -339,7 +358,7 @@ class Engine:
             rows = order[start : start + size]
             layout = self._lay_out([(buckets[row], pairs[row]) for row in rows])
             hidden, done = self._embed(layout), 0
-            for depth in self.encoder.depths:
+            for depth in depths:
                 hidden = self.encoder.run_groups(hidden, weights[done:depth], layout.groups, self._products)
                 done = depth
                 scores[depth][rows] = self._read(hidden, depth, layout)

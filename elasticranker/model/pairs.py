@@ -131,6 +131,10 @@ class PairEncoder:
         document = self._cut(document, max(room // 2, room - len(query)))
         return Pair(self._cut(query, room - len(document)), document)
 
+    def shorter(self, pair: Pair, tokens: int | None) -> Pair:
+        """The pair with its document cut to so many tokens; as it is where `tokens` is None."""
+        return pair if tokens is None else Pair(pair.query, self._cut(pair.document, tokens))
+
     def _cut(self, tokens: np.ndarray, most: int) -> np.ndarray:
         return tokens[max(0, len(tokens) - most) :] if self.keeps_end else tokens[:most]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,8 @@ class Calibration:
     exits that nobody calibrated.
 
     Attributes:
-        lines: one for each sub-network of the checkpoint, or none at all.
+        lines: one for each sub-network of the checkpoint, or none at all; also for some that read a document's first
+            tokens alone, which otherwise share the line of those that read it all.
         unread: log-odds of relevance of a candidate that nothing scored.
 
     Example:
@@ -59,11 +60,17 @@ class Calibration:
         """The line of the whole model, the greatest of the sub-networks."""
         return self.lines[max(self.lines)] if self.lines else Line()
 
+    def _line(self, subnet: SubNet) -> Line:
+        """A sub-network's line; of one that reads the whole document, where the cut one has none of its own."""
+        if not self.lines:
+            return Line()
+        return self.lines[subnet if subnet in self.lines else replace(subnet, tokens=None)]
+
     def scores(self, subnet: SubNet, raw: Floats) -> Floats:
         """`[n]` raw scores of a sub-network on the scale of the whole model's logits; those of the whole model itself
         come back unchanged.
         """
-        line = self.lines[subnet] if self.lines else Line()
+        line = self._line(subnet)
         return raw if line == self._whole else self._logits(line.slope * raw + line.intercept)
 
     def unread_scores(self, count: int) -> Floats:
@@ -84,7 +91,7 @@ class Calibration:
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers, for `elastic.json`."""
         exits = [
-            {"depth": subnet.depth, "width": subnet.width, "slope": line.slope, "intercept": line.intercept}
+            subnet.to_json() | {"slope": line.slope, "intercept": line.intercept}
             for subnet, line in sorted(self.lines.items())
         ]
         return {"unread": self.unread, "exits": exits}
@@ -102,8 +109,7 @@ class Calibration:
         """
         try:
             lines = {
-                SubNet(int(exit["depth"]), float(exit["width"])): Line(float(exit["slope"]), float(exit["intercept"]))
-                for exit in found["exits"]
+                SubNet.from_json(exit): Line(float(exit["slope"]), float(exit["intercept"])) for exit in found["exits"]
             }
             unread = float(found["unread"])
         except (KeyError, TypeError) as error:

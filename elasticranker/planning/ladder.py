@@ -85,10 +85,7 @@ class Ladder:
             {
                 "share": rung.share,
                 "quality": rung.quality,
-                "stages": [
-                    {"depth": s.subnet.depth, "width": s.subnet.width, "share": s.share, "prior": s.prior}
-                    for s in rung.plan.stages
-                ],
+                "stages": [s.subnet.to_json() | {"share": s.share, "prior": s.prior} for s in rung.plan.stages],
             }
             for rung in self.rungs
         ]
@@ -107,8 +104,7 @@ class Ladder:
                         float(rung["share"]),
                         Plan(
                             tuple(
-                                Stage(SubNet(int(s["depth"]), float(s["width"])), float(s["share"]), float(s["prior"]))
-                                for s in rung["stages"]
+                                Stage(SubNet.from_json(s), float(s["share"]), float(s["prior"])) for s in rung["stages"]
                             )
                         ),
                         rung.get("quality"),
@@ -130,7 +126,7 @@ def untuned(subnets: Sequence[SubNet], prior: float = 1.0) -> Ladder:
             similarity of embedding-layer states mixed with the incoming score, the best of them by the whole model.
         prior: weight of the incoming score in stages below the last.
     """
-    wide = sorted(s for s in subnets if s.width == 1)
+    wide = sorted(s for s in subnets if s.width == 1 and s.tokens is None)
     full = wide[-1]
     if len(wide) <= 2:
         chosen = wide

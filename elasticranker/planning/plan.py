@@ -11,7 +11,7 @@ Pure Python and numpy: with `cost.py` this is all there is to read to check that
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -55,6 +55,11 @@ class Plan:
         if not self.stages or abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise ValueError(f"the shares of a plan's stages must add up to 1: {self.stages}")
 
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """To how many tokens its stages cut documents, ascending; empty where all read them whole."""
+        return tuple(sorted({stage.subnet.tokens for stage in self.stages if stage.subnet.tokens is not None}))
+
     def __str__(self) -> str:
         return " > ".join(
             f"{stage.subnet}:{stage.share:.0%}" + (f"+{stage.prior:.2g}" if stage.prior else "")
@@ -81,12 +86,14 @@ class Candidates:
         slots: leading positions that hold the query, bucketed: `[n]`, or one number for all.
         prior: `[n]` incoming scores, or None where the frame has none that can be used.
         texts: `[n]` numbers of their query texts, from 0; None where all have the same one.
+        short: the same as `tokens`, `[n]`, where documents are cut to so many tokens; for every cut of the plan.
     """
 
     tokens: Integers
     slots: Integers | int
     prior: Floats | None = None
     texts: Integers | None = None
+    short: Mapping[int, Integers] = field(default_factory=dict)
     _known: dict[tuple[SubNet, int | None], Integers] = field(default_factory=dict, repr=False, compare=False)
 
     def costs(self, cost: CostModel, subnet: SubNet, since: SubNet | None = None) -> Integers:
@@ -96,7 +103,8 @@ class Candidates:
         """
         start = since.depth if since is not None and subnet.continues(since) else None
         if (subnet, start) not in self._known:
-            sizes = np.stack([self.tokens, np.broadcast_to(self.slots, self.tokens.shape)], 1)
+            read = self.tokens if subnet.tokens is None else self.short[subnet.tokens]
+            sizes = np.stack([read, np.broadcast_to(self.slots, read.shape)], 1)
             kinds, place = np.unique(sizes, axis=0, return_inverse=True)
             prices = [cost.pair(tokens, slots, subnet.depth, subnet.width, start) for tokens, slots in kinds.tolist()]
             self._known[subnet, start] = np.asarray(prices, dtype=np.int64)[place.reshape(-1)]

@@ -96,6 +96,39 @@ def test_a_score_below_full_is_its_exits_alone_and_in_company(checkpoint, share:
     assert kept > 5
 
 
+@pytest.mark.parametrize("depth", [0, 2])
+def test_a_stage_that_cuts_documents_scores_what_it_would_of_shorter_ones(checkpoint, depth: int) -> None:
+    engine = engine_of(checkpoint)
+    cut, whole = Plan((Stage(SubNet(depth, tokens=5), 1.0),)), Plan((Stage(SubNet(depth), 1.0),))
+    shorter = tuple(" ".join(document.split()[:5]) for document in DOCUMENTS)
+    (query, _), (other, _) = queries(engine, cut), queries(engine, whole, documents=shorter)
+    budget = int(engine.costs(other.pairs).costs(engine.cost, SubNet(depth)).sum())
+    query.budget = other.budget = budget  # exactly what shorter documents cost: nobody reads on
+    first, second = engine.rank([query, other])
+    assert first.spend.tolist() == second.spend.tolist()
+    assert set(first.subnets) == {SubNet(depth, tokens=5)}
+    np.testing.assert_allclose(scores(first), scores(second), atol=1e-5)
+
+
+def test_whoever_reads_on_after_a_cut_is_read_whole(checkpoint) -> None:
+    engine = engine_of(checkpoint)
+    plan = Plan((Stage(SubNet(1, tokens=5), 0.5), Stage(SubNet(3), 0.5)))
+    (query, _), (direct, _) = queries(engine, plan, 10.0), queries(engine, Plan((Stage(SubNet(3), 1.0),)), 10.0)
+    staged, expected = engine.rank([query, direct])
+    np.testing.assert_allclose(scores(staged), scores(expected), atol=1e-5)
+    assert (staged.spend > expected.spend).all()  # nothing that was read before is of use
+
+
+def test_a_cut_keeps_the_end_of_documents_where_the_tokenizer_does(checkpoint) -> None:
+    pairs = engine_of(checkpoint).pairs
+    (document,) = pairs.tokens(["the river bank money flows"])
+    pair = pairs.pair(document[:1], document)
+    assert pairs.shorter(pair, 2).document.tolist() == document[:2].tolist()
+    pairs.keeps_end = True
+    assert pairs.shorter(pair, 2).document.tolist() == document[-2:].tolist()
+    assert pairs.shorter(pair, None) is pair
+
+
 @pytest.mark.parametrize("width", [1.0, 0.5])
 def test_reused_hidden_states_give_the_scores_of_a_fresh_run(checkpoint, width: float) -> None:
     engine = engine_of(checkpoint)

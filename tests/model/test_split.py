@@ -22,8 +22,9 @@ from tests.backbones import WORDS, save_backbone, tokenizer
 
 PREFIXES = ("who ", "the river ")
 TEXTS = st.lists(st.sampled_from([*WORDS, "unknown"]), max_size=20).map(" ".join)
+CUTS = st.sampled_from([None, None, 3, 9])  # tokens of a document
 STAGES = st.lists(
-    st.builds(Stage, st.builds(SubNet, st.integers(0, 3), st.sampled_from([1.0, 0.5])), st.floats(0.1, 1.0)),
+    st.builds(Stage, st.builds(SubNet, st.integers(0, 3), st.sampled_from([1.0, 0.5]), CUTS), st.floats(0.1, 1.0)),
     min_size=1,
     max_size=4,
 )

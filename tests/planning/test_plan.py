@@ -32,7 +32,8 @@ def carry_out(plan: Plan, candidates: Candidates, budget: int, seed: int = 0) ->
             for candidate in work.candidates.tolist():
                 before = at.get(candidate)
                 reused = before.depth if before is not None and work.subnet.continues(before) else None
-                tokens = int(candidates.tokens[candidate])
+                cut = work.subnet.tokens
+                tokens = int((candidates.tokens if cut is None else candidates.short[cut])[candidate])
                 paid += COST.pair(tokens, candidates.slots, work.subnet.depth, work.subnet.width, reused)
                 at[candidate] = work.subnet
             asked.append(work)
@@ -62,7 +63,15 @@ def full_cost(candidates: Candidates) -> int:
     return int(candidates.costs(COST, FULL).sum())
 
 
-subnets = st.builds(SubNet, st.integers(0, LAYERS), st.sampled_from([1.0, 0.75, 0.5, 0.25]))
+CUTS = (8, 24)
+subnets = st.builds(
+    SubNet, st.integers(0, LAYERS), st.sampled_from([1.0, 0.75, 0.5, 0.25]), st.sampled_from([None, None, *CUTS])
+)
+
+
+def with_cuts(candidates: Candidates) -> Candidates:
+    """Candidates whose documents may be cut: to the bucket that query and cut document fill at most."""
+    return replace(candidates, short={cut: np.minimum(candidates.tokens, candidates.slots + cut) for cut in CUTS})
 
 
 @st.composite
@@ -85,7 +94,7 @@ def lists(draw: st.DrawFn, least: int = 1, most: int = 60) -> Candidates:
         "equal": np.ones(count),
         "nan": np.full(count, np.nan),
     }
-    return Candidates(np.asarray(tokens) * 8, draw(st.sampled_from([8, 16])), values[prior])
+    return with_cuts(Candidates(np.asarray(tokens) * 8, draw(st.sampled_from([8, 16])), values[prior]))
 
 
 @settings(max_examples=300, deadline=None)
@@ -331,3 +340,27 @@ def test_a_ladder_survives_json() -> None:
     assert Ladder.from_json(ladder.to_json(), FULL) == ladder
     with pytest.raises(ValueError, match="malformed"):
         Ladder.from_json([{"share": 1}], FULL)
+
+
+def test_sub_networks_that_read_less_of_a_document_come_first_and_go_on_only_among_themselves() -> None:
+    nets = [SubNet(2), SubNet(2, tokens=48), SubNet(2, 0.5), SubNet(1), SubNet(2, tokens=16)]
+    assert [str(net) for net in sorted(nets)] == ["1", "2x0.5", "2@16", "2@48", "2"]
+    assert SubNet(4, tokens=16).continues(SubNet(2, tokens=16))
+    assert not SubNet(4).continues(SubNet(0, tokens=16))
+    assert not SubNet(4, tokens=16).continues(SubNet(2))
+    with pytest.raises(ValueError, match="tokens 1 or more"):
+        SubNet(2, tokens=0)
+
+
+def test_a_ladder_keeps_what_its_plans_read_of_documents() -> None:
+    plan = Plan((Stage(SubNet(1, 0.5, 48), 0.4), Stage(SubNet(2, tokens=16), 0.1), Stage(FULL, 0.5)))
+    assert plan.cuts == (16, 48)
+    ladder = Ladder((Rung(0.1, plan, 0.5),), FULL)
+    assert Ladder.from_json(ladder.to_json(), FULL) == ladder
+    assert "tokens" not in str(Ladder((Rung(1.0, Plan((Stage(FULL, 1.0),))),), FULL).to_json())  # as it always was
+
+
+def test_a_cut_sub_network_shares_the_calibration_of_the_one_that_reads_all() -> None:
+    calibration = Calibration({SubNet(2): Line(0.5, 1.0), FULL: Line(2.0, 0.0)})
+    raw = np.array([1.0, 2.0])
+    assert calibration.scores(SubNet(2, tokens=48), raw).tolist() == calibration.scores(SubNet(2), raw).tolist()

@@ -58,7 +58,7 @@ def calibrate(tables: Sequence[Table], strangers: Sequence[Table], *, level: flo
     """
     pool = _Pool(tables, strangers, level)
     everywhere = np.ones(len(pool.relevant), dtype=bool)
-    lines = {subnet: pool.fit(subnet, everywhere) for subnet in sorted(tables[0].scores)}
+    lines = {subnet: pool.fit(subnet, everywhere) for subnet in pool.subnets}
     rate = pool.relevant[~pool.strange].mean()
     return Calibration(lines, float(logit(min(rate, 0.5))))
 
@@ -77,7 +77,7 @@ def reliability(
     pool = _Pool(tables, strangers, level)
     fold = np.random.default_rng(seed).permutation(len(tables))[pool.query] % min(FOLDS, len(tables))
     found = {}
-    for subnet in sorted(tables[0].scores):
+    for subnet in pool.subnets:
         raw = pool.scores(subnet)
         probabilities = np.empty(len(raw))
         for part in np.unique(fold):
@@ -116,6 +116,7 @@ class _Pool:
                 "strangers for each"
             )
         self.tables = [*tables, *strangers]
+        self.subnets = [subnet for subnet in sorted(tables[0].scores) if subnet.tokens is None]
         sizes = [len(table.labels) for table in self.tables]
         self.query = np.repeat(np.arange(len(self.tables)) % len(tables), sizes)
         self.strange = np.repeat(np.arange(len(self.tables)) >= len(tables), sizes)

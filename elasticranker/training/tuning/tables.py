@@ -88,8 +88,10 @@ def reciprocal_rank(relevant: np.ndarray, order: np.ndarray) -> float:
     return 1 / (1 + int(found[0])) if len(found) else 0.0
 
 
-def tabulate(ranker: ElasticRanker, frame: pd.DataFrame, qrels: pd.DataFrame) -> list[Table]:
-    """Score tables of the queries of a frame with texts, in the frame's order."""
+def tabulate(
+    ranker: ElasticRanker, frame: pd.DataFrame, qrels: pd.DataFrame, *, cuts: Sequence[int] = ()
+) -> list[Table]:
+    """Score tables of the queries of a frame with texts, in the frame's order; `cuts` as `make_tables` takes them."""
     gains = {
         (qid, docno): max(0, label)
         for qid, docno, label in zip(qrels["qid"], qrels["docno"], qrels["label"], strict=True)
@@ -99,7 +101,7 @@ def tabulate(ranker: ElasticRanker, frame: pd.DataFrame, qrels: pd.DataFrame) ->
     for rows, (qid, pairs) in zip(lists.frames(), ranker.pairs(lists.frame), strict=True):
         labels = np.asarray([gains.get((qid, docno), 0) for docno in rows["docno"]], dtype=float)
         queries.append((pairs, rows["score"].to_numpy(dtype=float), labels))
-    return make_tables(ranker.engine, queries, ranker.checkpoint.widths)
+    return make_tables(ranker.engine, queries, ranker.checkpoint.widths, cuts=cuts)
 
 
 def make_tables(
@@ -107,6 +109,7 @@ def make_tables(
     queries: Sequence[tuple[list[Pair], Floats | None, Floats]],
     widths: Sequence[float],
     *,
+    cuts: Sequence[int] = (),
     together: int = 8,
 ) -> list[Table]:
     """Score every candidate of every query at every exit of every width.
@@ -115,6 +118,7 @@ def make_tables(
         engine: over the checkpoint to tune.
         queries: pairs, incoming scores or None, and gains of each query's candidates, in incoming order.
         widths: of the checkpoint.
+        cuts: to how many tokens documents are cut as well, for exits of the lower half of the layers.
         together: queries whose pairs share batches.
     """
     tables = []
@@ -127,11 +131,16 @@ def make_tables(
                 for depth, scores in engine.every_exit(pairs, width).items():
                     if depth or width == 1.0:
                         columns[SubNet(depth, width)] = scores
+                for cut in cuts:
+                    half = engine.full.depth // 2
+                    for depth, scores in engine.every_exit(pairs, width, tokens=cut, deepest=half).items():
+                        if depth or width == 1.0:
+                            columns[SubNet(depth, width, cut)] = scores
             first = 0
             for own, prior, labels in part:
                 rows = slice(first, first + len(own))
                 by_subnet = {subnet: column[rows] for subnet, column in columns.items()}
-                bare = engine.costs(own)
+                bare = engine.costs(own, cuts)
                 tables.append(Table(replace(bare, prior=prior), by_subnet, labels, engine.full))
                 first += len(own)
             moving.update(len(part))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,32 @@ def test_labels_stay_with_their_documents_in_whatever_order_a_frame_is(tmp_path:
     for table in shuffled:
         assert table.candidates.prior.tolist() == [9.0, 8.0, 7.0, 6.0, 5.0]
         assert table.candidates.tokens.tolist() == ordered[0].candidates.tokens.tolist()
+
+
+def test_tables_hold_shallow_exits_that_read_less_of_documents_too(tmp_path: Path) -> None:
+    ranker = ElasticRanker(str(elastic(tmp_path / "source").save(tmp_path / "checkpoint")), dtype="float32")
+    texts = ranker.engine.pairs.tokens(["who copies", " ".join(WORDS), WORDS[0]])
+    pairs = [ranker.engine.pairs.pair(texts[0], text) for text in texts[1:]]
+    (table,) = make_tables(ranker.engine, [(pairs, None, np.zeros(2))], (1.0, 0.5), cuts=(4,))
+    assert {subnet for subnet in table.scores if subnet.tokens} == {
+        SubNet(0, tokens=4),
+        SubNet(1, tokens=4),
+        SubNet(1, 0.5, 4),
+    }
+    long, short = table.scores[SubNet(1, tokens=4)] - table.scores[SubNet(1)]
+    assert abs(long) > 1e-3 and abs(short) < 1e-5
+    costs = (table.candidates.costs(ranker.checkpoint.cost, subnet) for subnet in (SubNet(1, tokens=4), SubNet(1)))
+    assert next(costs)[0] < next(costs)[0]
+
+
+def test_a_cut_is_chosen_where_it_costs_less_and_tells_as_much() -> None:
+    tables = []
+    for table in made_tables(queries=12):
+        candidates = replace(table.candidates, short={8: np.full(len(table.labels), 16)})
+        shallow = {SubNet(s.depth, s.width, 8): scores for s, scores in table.scores.items() if s.depth <= 2}
+        tables.append(replace(table, candidates=candidates, scores=table.scores | shallow))
+    (rung,) = tune(tables, COST, shares=(0.05,), trials=120).rungs
+    assert rung.plan.cuts == (8,)
 
 
 @pytest.fixture
