@@ -1,4 +1,4 @@
-.PHONY: install test lint docs demo
+.PHONY: install test lint docs demo results
 
 install:  # on a machine without a GPU install a CPU build of torch first
 	pip install -e ".[test,docs]"
@@ -17,3 +17,7 @@ docs:  # into build/docs
 
 demo:
 	elasticranker demo
+
+DATA ?= data
+results:  # everything that README and documentation quote; DATA holds the collections
+	python -m experiments.measure $(DATA)

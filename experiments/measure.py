@@ -1,0 +1,187 @@
+"""Measure everything that README, documentation and the model card quote, one study after the other.
+
+Each study is a command of its own, which is printed before it runs, goes on where it was killed, and leaves a folder in
+--output; what is quoted of it (a report, figures) is copied to --reports. A study that is done with the same checkpoint
+isn't run again. Studies whose data aren't there are named and passed over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from elasticranker.files import read_json, writable_folder, write_json
+from elasticranker.model.checkpoint import fingerprint
+
+EXAMPLES = """examples:
+  python -m experiments.measure ../data --output build/results                  # all of it, some hours on two cores
+  python -m experiments.measure ../data --only trade-off-python-docs methods-trec-dl-2019
+  python -m experiments.measure ../data --list                                  # the commands alone"""
+DONE = "measured.json"
+REPORTS = Path(__file__).parent / "results"
+RUN = Callable[[list[str]], int]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One command, or several with one folder of results, and what is quoted of them.
+
+    Attributes:
+        name: of its folder and its report.
+        commands: arguments of Python, without the output folder.
+        needs: files and folders that must be there.
+        figures: file in the results to the ending of its name among the reports.
+    """
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    needs: tuple[Path, ...] = ()
+    figures: tuple[tuple[str, str], ...] = ()
+
+
+def studies(data: Path) -> list[Study]:
+    """All studies, on the collections in a folder: `trec-dl-2019` with `bm25.top100.trec`, `msmarco-reduced`, ..."""
+    corpus, dev, judged = data / "msmarco-reduced/corpus.tsv.gz", data / "msmarco-reduced", data / "trec-dl-2019"
+    dl = (str(judged), "--corpus", str(corpus), "--candidates", str(judged / "bm25.top100.trec"))
+    elastic = ("-m", "elasticranker", "experiment")
+    tradeoff = (("tradeoff.png", ""),)
+    threads = ("--threads", "2")
+    there = (judged, corpus)
+    online = ("-m", "experiments.online")
+    return [
+        Study("trade-off-trec-dl-2019", ((*elastic, *dl, *threads),), there, tradeoff),
+        Study("trade-off-python-docs", ((*elastic, "python-docs", *threads),), (), tradeoff),
+        Study("trade-off-msmarco-dev-reduced", ((*elastic, str(dev), "--queries", "150", *threads),), (dev,), tradeoff),
+        Study(
+            "methods-trec-dl-2019",
+            (("-m", "experiments.peers", *dl, "--parts", "methods", *threads),),
+            there,
+            (("methods.png", ""),),
+        ),
+        Study(
+            "runtimes-trec-dl-2019",
+            (("-m", "experiments.peers", *dl, "--parts", "runtimes", "--queries", "10", *threads),),
+            there,
+        ),
+        Study(
+            "sizes",
+            (("-m", "experiments.peers", *dl, "--parts", "sizes", "--queries", "10", "--max-length", "512", *threads),),
+            there,
+            (("sizes.png", ""),),
+        ),
+        Study(
+            "routing-trec-dl-2019",
+            (("-m", "experiments.routing", *dl, "--swift", "5%", *threads),),
+            there,
+            (("routing.png", ""),),
+        ),
+        Study(
+            "routing-bm25-trec-dl-2019", (("-m", "experiments.routing", *dl, "--swift", "identity", *threads),), there
+        ),
+        Study(
+            "routing-msmarco-dev-reduced",
+            (("-m", "experiments.routing", str(dev), "--queries", "150", "--swift", "5%", *threads),),
+            (dev,),
+        ),
+        Study(
+            "online-trec-dl-2019",
+            ((*online, "simulate", *dl), (*online, "load", *dl)),
+            there,
+            (("online-poisson.png", "-poisson"), ("online-bursty.png", "-bursty")),
+        ),
+    ]
+
+
+def measure(
+    chosen: Sequence[Study], output: Path, reports: Path, *, model: str = "default", run: RUN | None = None
+) -> list[str]:
+    """Run studies that aren't done yet, and copy what is quoted of them.
+
+    Args:
+        chosen: what to run, in this order.
+        output: folder of the results, one a study.
+        reports: folder that their reports are copied to.
+        model: the checkpoint whose fingerprint says whether a study is done.
+        run: runs a command and returns its exit status; by default a process of this Python.
+
+    Returns:
+        Names of those that failed or whose data aren't there.
+    """
+    run = run or _run
+    identity, missed = fingerprint(model), []
+    for study in chosen:
+        folder = output / study.name
+        known = read_json(folder / DONE) if (folder / DONE).exists() else None
+        done = {"checkpoint": identity, "commands": [list(command) for command in study.commands]}
+        if known != done:
+            if lacking := [str(path) for path in study.needs if not path.exists()]:
+                print(f"{study.name}: passed over, {', '.join(lacking)} not there", file=sys.stderr)
+                missed.append(study.name)
+                continue
+            if known is not None:  # of another checkpoint: nothing there can be gone on with
+                shutil.rmtree(folder)
+            if not all(_runs(study, command, folder, run) for command in study.commands):
+                missed.append(study.name)
+                continue
+            write_json(folder / DONE, done)
+        _copy(study, folder, writable_folder(reports))
+    return missed
+
+
+def _runs(study: Study, command: Sequence[str], folder: Path, run: RUN) -> bool:
+    print(f"{study.name}: python {shlex.join(command)}", file=sys.stderr)
+    return run([*command, "--output", str(folder)]) == 0
+
+
+def _copy(study: Study, folder: Path, reports: Path) -> None:
+    """Copy figures and the report, whose links follow them."""
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    for name, ending in study.figures:
+        if (folder / name).exists():
+            target = f"{study.name}{ending}.png"
+            shutil.copyfile(folder / name, reports / target)
+            report = report.replace(f"]({name})", f"]({target})")
+    (reports / f"{study.name}.md").write_text(report, encoding="utf-8")
+
+
+def _run(command: list[str]) -> int:
+    return subprocess.run([sys.executable, *command], check=False).returncode
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; see the module's docstring."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.measure", description=__doc__, epilog=EXAMPLES, formatter_class=layout
+    )
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder of the collections")
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/results"), metavar="DIR", help="(default: %(default)s)"
+    )
+    parser.add_argument("--reports", type=Path, default=REPORTS, metavar="DIR", help="(default: experiments/results)")
+    parser.add_argument("--only", nargs="+", metavar="STUDY", help="some of them (default: all)")
+    parser.add_argument("--list", action="store_true", help="print the commands and stop")
+    args = parser.parse_args(argv)
+    every = studies(args.data)
+    if unknown := set(args.only or ()) - {study.name for study in every}:
+        parser.error(f"--only {' '.join(sorted(unknown))}: choose from {', '.join(study.name for study in every)}")
+    chosen = [study for study in every if not args.only or study.name in args.only]
+    if args.list:
+        for study in chosen:
+            for command in study.commands:
+                print(f"{study.name}: python {shlex.join(command)} --output {args.output / study.name}")
+        return 0
+    missed = measure(chosen, args.output, args.reports)
+    if missed:
+        print(f"not measured: {', '.join(missed)}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
