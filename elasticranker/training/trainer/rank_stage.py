@@ -18,7 +18,7 @@ from elasticranker.model.card import model_card
 from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic, load
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.huggingface import from_hugging_face
-from elasticranker.model.saved import read_tokenizer
+from elasticranker.model.saved import read_settings, read_tokenizer
 from elasticranker.progress import bar
 from elasticranker.training.data.batches import Sampler, StepData, each_tensor
 from elasticranker.training.data.groups import Groups, digest, read_info
@@ -79,6 +79,12 @@ class ElasticTrainer(Loop):
                 self.backbone, keep_head=False, split=settings.layout == "split", first_cross=settings.first_cross
             )
             self.tokenizer = read_tokenizer(self.backbone, encoder.shape.vocabulary)
+            pooling = read_settings(self.backbone, self.tokenizer, kind="SentenceTransformer").pooling
+            if encoder.shape.split and pooling != "mean":
+                raise ValueError(
+                    f"backbone {backbone} makes vectors by {pooling}, but split layout compares the means of the texts' "
+                    "states: give a backbone whose vectors are means, or layout='joint' (--layout joint)"
+                )
         self.encoder: Encoder = choose_exits(encoder, settings.depths).to(self.device).train()
         check_length(encoder, settings.max_length)
         self.encoder.embeddings.token.requires_grad_(not settings.freeze_tokens)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +178,14 @@ def test_exits_start_where_least_squares_puts_them(backbone: str, aligned: Path,
     assert (fitted[:-1] < untrained[:-1]).all()
     assert fitted[-1] == untrained[-1]  # the full model's vectors aren't projected
     assert after[:-1].mean() < before[:-1].mean()
+
+
+def test_a_backbone_whose_vectors_are_no_means_is_refused(backbone: str, aligned: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(backbone, tmp_path / "cls")
+    kinds = {"": "Transformer", "1_Pooling": "Pooling"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "cls"}))
+    with pytest.raises(ValueError, match="makes vectors by cls, but split layout compares the means"):
+        trainer(str(folder), aligned, tmp_path / "run")
