@@ -72,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID|PATH",
         help="model or file of scores, where --data isn't prepared yet; aligning: the larger encoder",
     )
+    parser.add_argument(
+        "--lower",
+        metavar="ID|PATH",
+        help="with --layout split: an elastic checkpoint in joint layout, trained from the same backbone, whose lower "
+        "layers are a head start ('default' for the one that ships)",
+    )
     parser.add_argument("--stage", choices=("rank", "align"), default="rank", help="(default: %(default)s)")
     group = parser.add_argument_group("running")
     group.add_argument("--resume", action="store_true", help="go on with the run in OUTPUT, if there is one")
@@ -152,7 +158,9 @@ def make_trainer(args: argparse.Namespace) -> Loop:
     temperature = getattr(args, "temperature", read_info(data).get("temperature", 0.02))
     settings = training_settings(args, temperature=temperature, bonus=temperature)
     with phase("loading backbone and data"):
-        return ElasticTrainer(args.backbone, data, args.output, settings, batch_pairs=args.batch_pairs, **options)
+        return ElasticTrainer(
+            args.backbone, data, args.output, settings, lower=args.lower, batch_pairs=args.batch_pairs, **options
+        )
 
 
 def prepared(data: str, teacher: str | None, output: Path) -> Path:

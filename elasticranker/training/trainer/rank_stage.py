@@ -24,6 +24,7 @@ from elasticranker.training.data.batches import Sampler, StepData, each_tensor
 from elasticranker.training.data.groups import Groups, digest, read_info
 from elasticranker.training.origin import place_name
 from elasticranker.training.settings import TrainingSettings
+from elasticranker.training.trainer.blending import blend
 from elasticranker.training.trainer.fitting import fit_exits
 from elasticranker.training.trainer.loop import Loop
 from elasticranker.training.trainer.ordering import order_by_importance
@@ -42,6 +43,8 @@ class ElasticTrainer(Loop):
         data: a prepared folder (`elasticranker prepare`).
         output: folder of the run; the elastic checkpoint comes into its `checkpoint`.
         settings: what fixes the trajectory.
+        lower: an elastic checkpoint in joint layout that was trained from the same backbone, whose lower layers are a
+            head start for split layout (see `elasticranker.training.trainer.blending`).
         batch_pairs: pairs that run together; by default 64, on a GPU 512.
         options: `resume`, `max_minutes`, `validate_every`, `save_every`, `keep`, `dtype`, `on_step`: see `Loop`.
 
@@ -63,12 +66,15 @@ class ElasticTrainer(Loop):
         output: str | Path,
         settings: TrainingSettings | None = None,
         *,
+        lower: str | Path | None = None,
         batch_pairs: int | None = None,
         **options: Any,
     ) -> None:
         settings = settings or TrainingSettings()
-        self.backbone, self.data = str(backbone), Path(data)
+        self.backbone, self.data, self.lower = str(backbone), Path(data), lower
         self.sources = {"backbone": fingerprint(self.backbone), "data": digest(data)}
+        if lower is not None:
+            self.sources["lower"] = fingerprint(str(lower))
         super().__init__(output, settings, self.sources, **options)
         self.start: Checkpoint | None = load(self.backbone) if is_elastic(self.backbone) else None
         if self.start is not None:
@@ -82,9 +88,13 @@ class ElasticTrainer(Loop):
             pooling = read_settings(self.backbone, self.tokenizer, kind="SentenceTransformer").pooling
             if encoder.shape.split and pooling != "mean":
                 raise ValueError(
-                    f"backbone {backbone} makes vectors by {pooling}, but split layout compares the means of the texts' "
-                    "states: give a backbone whose vectors are means, or layout='joint' (--layout joint)"
+                    f"backbone {backbone} makes vectors by {pooling}, but split layout compares the means of the "
+                    "texts' states: give a backbone whose vectors are means, or layout='joint' (--layout joint)"
                 )
+        if lower is not None:
+            if self.start is not None or not encoder.shape.split:
+                raise ValueError(f"lower={lower}: a head start is for a new run in split layout (--layout split)")
+            blend(encoder, load(str(lower)).encoder)
         self.encoder: Encoder = choose_exits(encoder, settings.depths).to(self.device).train()
         check_length(encoder, settings.max_length)
         self.encoder.embeddings.token.requires_grad_(not settings.freeze_tokens)
@@ -154,7 +164,7 @@ class ElasticTrainer(Loop):
             return
         if self.encoder.shape.split and settings.fit_steps:
             fit_exits(self.encoder, self._samples(settings.fit_steps, "fitting exits"), settings.temperature)
-        if len(settings.widths) == 1 or not settings.importance_steps:
+        if self.lower is not None or len(settings.widths) == 1 or not settings.importance_steps:
             return
         order_by_importance(self.module, self._samples(settings.importance_steps, "ordering heads and neurons"))
 

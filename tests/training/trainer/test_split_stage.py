@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -189,3 +190,43 @@ def test_a_backbone_whose_vectors_are_no_means_is_refused(backbone: str, aligned
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "cls"}))
     with pytest.raises(ValueError, match="makes vectors by cls, but split layout compares the means"):
         trainer(str(folder), aligned, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def joint(backbone: str, aligned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained from the backbone in joint layout, heads and neurons in an order of their own."""
+    output = tmp_path_factory.mktemp("joint")
+    return ElasticTrainer(backbone, aligned, output / "run", settings(), dtype="float32").train() / "checkpoint"
+
+
+def test_a_head_start_takes_the_lower_layers_and_leaves_the_last_one_the_backbones(
+    backbone: str, joint: Path, aligned: Path, tmp_path: Path
+) -> None:
+    made = trainer(backbone, aligned, tmp_path / "run", fit_steps=0, importance_steps=2)
+    plain = copy.deepcopy(made.encoder)
+    started = ElasticTrainer(
+        backbone, aligned, tmp_path / "started", settings(**(SPLIT | {"fit_steps": 0})), lower=joint, dtype="float32"
+    )
+    started.prepare_start()
+    encoder, trained = started.encoder, load(joint).encoder
+    torch.testing.assert_close(encoder.layer(0).qkv, trained.layer(0).qkv)
+    assert not torch.equal(encoder.layer(0).qkv, plain.layer(0).qkv)
+    last = encoder.shape.layers - 1
+    torch.testing.assert_close(  # in another order, which changes no sum
+        encoder.layer(last).up.sum(0), plain.layer(last).up.sum(0), atol=1e-5, rtol=0
+    )
+    assert torch.equal(encoder.exits["1"].term, trained.exits["1"].term)
+
+
+def test_a_head_start_from_another_backbone_is_refused(
+    backbone: str, aligned: Path, joint: Path, tmp_path: Path
+) -> None:
+    other = load(joint)
+    with torch.no_grad():
+        for parameter in other.encoder.parameters():
+            parameter.normal_()
+    foreign = other.save(tmp_path / "foreign")
+    with pytest.raises(ValueError, match="name one that was trained from it"):
+        ElasticTrainer(backbone, aligned, tmp_path / "run", settings(**SPLIT), lower=foreign, dtype="float32")
+    with pytest.raises(ValueError, match="a head start is for a new run in split layout"):
+        ElasticTrainer(backbone, aligned, tmp_path / "run", settings(), lower=joint, dtype="float32", resume=True)

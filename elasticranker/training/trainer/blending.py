@@ -1,0 +1,83 @@
+"""A head start for split layout: lower layers of a checkpoint that was trained in joint layout from the same backbone.
+
+What layers learn for shallow exits hardly depends on the layout: lower layers attend within a text for the most part.
+The backbone's own upper layers are what makes the full model its teacher, so that a layer's weights go from the
+checkpoint's, in the first third of the layers, evenly to the backbone's in the last one. Both lie in one basin
+(Wortsman et al. 2022, *Model soups*): a mean of the two works as they do, and a short training joins the rest.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from elasticranker.model.encoder import Encoder, Layer
+from elasticranker.model.readout import InteractionReadout
+
+SAME = 0.6  # least mean cosine of matched units: other backbones' have none
+
+
+@torch.no_grad()
+def blend(encoder: Encoder, trained: Encoder) -> None:
+    """Give an encoder the lower layers, term weights and order of heads and neurons of a trained one.
+
+    Args:
+        encoder: as its backbone is, in split layout; changed in place.
+        trained: an encoder in joint layout that was trained from the same backbone; its heads and neurons may have
+            another order, which is found and taken over.
+
+    Raises:
+        ValueError: the trained one has another shape, or comes from another backbone.
+    """
+    ours, theirs = encoder.shape, trained.shape
+    sizes = ("vocabulary", "positions", "layers", "hidden", "heads", "head_size", "neurons", "embedding")
+    if other := [name for name in sizes if getattr(ours, name) != getattr(theirs, name)]:
+        raise ValueError(
+            f"lower: the checkpoint has other {', '.join(other)} than the backbone: name one that was trained from it"
+        )
+    for index in range(ours.layers):
+        _blend(encoder.layer(index), trained.layer(index), share_of(index, ours.layers))
+    for own, found in zip(encoder.embeddings.parameters(), trained.embeddings.parameters(), strict=True):
+        own.copy_(found)
+    for depth in set(encoder.exits) & set(trained.exits):
+        readout, known = encoder.exits[depth], trained.exits[depth]
+        if isinstance(readout, InteractionReadout) and isinstance(known, InteractionReadout):
+            readout.term.copy_(known.term)
+            readout.term_bias.copy_(known.term_bias)
+
+
+def share_of(index: int, layers: int) -> float:
+    """The trained one's share of layer `index` (from 0): 1 in the first third, then evenly down to 0 in the last.
+
+    Example:
+        >>> [share_of(index, 6) for index in range(6)]
+        [1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
+    """
+    third = layers // 3
+    return min(1.0, (layers - 1 - index) / max(1, layers - third))
+
+
+def _blend(own: Layer, found: Layer, share: float) -> None:
+    heads = _matched(own.qkv.transpose(0, 1), found.qkv.transpose(0, 1))
+    neurons = _matched(torch.cat([own.up, own.down.T], 1), torch.cat([found.up, found.down.T], 1))
+    order = {"qkv": (1, heads), "qkv_bias": (1, heads), "out": (1, heads)}
+    order |= {"up": (0, neurons), "up_bias": (0, neurons), "down": (1, neurons)}
+    if hasattr(own, "cross"):
+        own.cross.copy_(own.cross[heads])
+    for name, parameter in own.named_parameters():
+        if name == "cross":
+            continue
+        ordered = parameter.index_select(*order[name]) if name in order else parameter
+        parameter.copy_(torch.lerp(ordered, getattr(found, name), share))
+
+
+def _matched(own: Tensor, found: Tensor) -> Tensor:
+    """`[n]` for each of the trained one's units, which of the backbone's it was; by the cosine of their weights."""
+    cosines = F.normalize(found.flatten(1), dim=1) @ F.normalize(own.flatten(1), dim=1).T
+    nearest, which = cosines.max(1)
+    if len(which.unique()) < len(which) or float(nearest.mean()) < SAME:
+        raise ValueError(
+            "lower: heads and neurons of the checkpoint aren't those of the backbone: name one that was trained from it"
+        )
+    return which
