@@ -25,13 +25,15 @@ SETTINGS = [  # all small: what says how a checkpoint is to be read
     "sentencepiece.bpe.model",
     "modules.json",
     "*_Pooling/config.json",
+    "*_Dense/config.json",
+    "*_LayerNorm/config.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "adapter_config.json",
 ]
 WEIGHTS = [  # the first form that is there
-    ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"],
-    ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"],
+    ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors", "*_*/model.safetensors"],
+    ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin", "*_*/pytorch_model.bin"],
 ]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from elasticranker import ElasticRanker
-from tests.backbones import save_backbone
+from tests.backbones import FAMILIES, save_backbone
 
 QUERY = "who is at the river bank"
 TEXTS = [
@@ -32,7 +32,7 @@ def vanilla_logits(folder: str, texts: list[str] = TEXTS) -> np.ndarray:
         return AutoModelForSequenceClassification.from_pretrained(folder)(**tokens).logits.numpy()
 
 
-@pytest.mark.parametrize("family", ["bert", "electra", "roberta", "xlm-roberta"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("labels", [1, 2])
 def test_full_budget_gives_the_vanilla_logits(tmp_path: Path, family: str, labels: int) -> None:
     folder = save_backbone(tmp_path, family, labels)
@@ -42,7 +42,7 @@ def test_full_budget_gives_the_vanilla_logits(tmp_path: Path, family: str, label
     np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_full_budget_ranks_as_sentence_transformers_does(tmp_path: Path, family: str) -> None:
     CrossEncoder = pytest.importorskip("sentence_transformers", reason="needs sentence-transformers").CrossEncoder
     folder = save_backbone(tmp_path, family)

@@ -14,7 +14,7 @@ from elasticranker.model.engine import Engine, Query
 from elasticranker.model.pairs import PairEncoder
 from elasticranker.model.readout import InteractionReadout
 from elasticranker.planning.plan import Plan, Stage, SubNet
-from tests.backbones import save_backbone
+from tests.backbones import FAMILIES, save_backbone
 
 
 def engine_of(checkpoint: Checkpoint, batch_size: int = 512) -> Engine:
@@ -44,14 +44,14 @@ def elastic(folder: Path, family: str = "bert") -> Checkpoint:
 TEXTS = ["the river bank", "a cat", "money flows to the bank of the river " * 4, "", "how do i copy a whole folder"]
 
 
-@pytest.mark.parametrize("family", ["bert", "electra", "roberta"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("labels", [1, 2])
 def test_the_whole_model_costs_what_torch_counts(tmp_path: Path, family: str, labels: int) -> None:
     engine = engine_of(load(save_backbone(tmp_path, family, labels)))
     assert_counted(engine, Plan((Stage(engine.full, 1.0),)), 1.0)
 
 
-@pytest.mark.parametrize("family", ["bert", "electra"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("share", [1.0, 0.6, 0.3, 0.1])
 def test_a_plan_of_many_sub_networks_costs_what_torch_counts(tmp_path: Path, family: str, share: float) -> None:
     plan = Plan(
