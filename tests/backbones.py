@@ -79,14 +79,19 @@ def tokenizer(family: str) -> Any:
 
 
 def save_backbone(
-    folder: Path, family: str = "bert", labels: int | None = 1, layers: int = 3, positions: int = 72
+    folder: Path, family: str = "bert", labels: int | None = 1, layers: int = 3, positions: int = 72, **options: Any
 ) -> str:
-    """Save a tiny model: a cross-encoder with `labels` logits, or a bare encoder where `labels` is None."""
+    """Save a tiny model: a cross-encoder with `labels` logits, or a bare encoder where `labels` is None.
+
+    `options` are put into its configuration.
+    """
     from transformers import AutoModel, AutoModelForSequenceClassification
 
     torch.manual_seed(0)
     made = tokenizer("roberta" if "roberta" in family or family == "mpnet" else family)
     config = _config(family, made, layers, positions)
+    for name, value in options.items():
+        setattr(config, name, value)
     if labels is None:
         model = AutoModel.from_config(config)
     else:

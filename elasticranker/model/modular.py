@@ -70,6 +70,9 @@ def read_modular_head(source: str | Path, hidden: int) -> ClsReadout:
             f"{source} was saved by sentence-transformers with the modules {', '.join(kinds)} behind its encoder; "
             f"known here are {known}: use a checkpoint of such a form"
         )
+    lacking = [folder.name for folder, _ in modules if not (folder / "config.json").exists()]
+    if lacking:
+        raise ValueError(f"{source} lacks config.json of its modules {', '.join(lacking)}: get the checkpoint again")
     configs = [read_json(folder / "config.json") for folder, _ in modules]
     tensors = [_tensors(folder) if kind != "Pooling" else {} for folder, kind in modules]
     last, middle = configs[-1], configs[1:-1]
@@ -77,17 +80,17 @@ def read_modular_head(source: str | Path, hidden: int) -> ClsReadout:
     readout = ClsReadout(
         hidden,
         last["out_features"],
-        ACTIVATIONS.get(middle[0]["activation_function"]) if middle else None,
+        ACTIVATIONS.get(_activation(middle[0])) if middle else None,
         norm=EPSILON if "LayerNorm" in kinds else None,
-        bias=bool(middle) and (middle[0]["bias"] or "LayerNorm" in kinds),
+        bias=bool(middle) and (middle[0].get("bias", True) or "LayerNorm" in kinds),
         mean=_pooling(configs[0]) == "mean",
     )
     wanted: dict[Path, dict[str, Any]] = {modules[-1][0]: {"linear.weight": readout.head}}
-    if last["bias"]:
+    if last.get("bias", True):
         wanted[modules[-1][0]]["linear.bias"] = readout.head_bias
     if middle:
         wanted[modules[1][0]] = {"linear.weight": readout.dense}
-        if middle[0]["bias"]:
+        if middle[0].get("bias", True):
             wanted[modules[1][0]]["linear.bias"] = readout.dense_bias
     if "LayerNorm" in kinds:
         wanted[modules[2][0]] = {"norm.weight": readout.norm, "norm.bias": readout.norm_bias}
@@ -108,8 +111,8 @@ def _check_sizes(source: str | Path, configs: list[dict[str, Any]], kinds: list[
     for config in dense:
         end = config is dense[-1]
         known = {IDENTITY} if end else set(ACTIVATIONS)
-        if config["activation_function"] not in known:
-            unknown.append(f"activation_function={config['activation_function']!r}")
+        if _activation(config) not in known:
+            unknown.append(f"activation_function={_activation(config)!r}")
         if config.get("use_residual"):
             unknown.append("use_residual=true")
         sizes = config["in_features"], config["out_features"]
@@ -126,6 +129,10 @@ def _pooling(config: dict[str, Any]) -> str:
     """How the states are pooled; several ways at once joined by a plus."""
     given = config.get("pooling_mode") or [mode for name, mode in _POOLING.items() if config.get(name)] or "mean"
     return given if isinstance(given, str) else "+".join(given)
+
+
+def _activation(config: dict[str, Any]) -> str:
+    return str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
 
 
 def _tensors(folder: Path) -> dict[str, Tensor]:

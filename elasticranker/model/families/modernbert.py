@@ -140,7 +140,8 @@ def turn(vectors: Tensor, angles: Tensor) -> Tensor:
 
 def look(query: Tensor, key: Tensor, value: Tensor, group: Group, window: int) -> Tensor:
     """Attention `[B, T, h, d]` of queries, keys and values of that shape, over all or within a window."""
-    if window and (count := blocks(group.tokens, window)):
+    known = isinstance(group.tokens, int)  # in a graph that is exported lengths are free
+    if window and known and (count := blocks(group.tokens, window)):
         mask = group.once(("blocks", window), lambda: blocks_mask(group.padding, window, count))
         batch, tokens, heads, size = query.shape
         beyond = count * window - tokens
@@ -152,7 +153,7 @@ def look(query: Tensor, key: Tensor, value: Tensor, group: Group, window: int) -
         mixed = attend(asked.transpose(1, 2), keys, values, mask)
         return mixed.transpose(1, 2).reshape(batch, count * window, heads, size)[:, :tokens]
     mask = group.padding
-    if window and group.tokens > window + 1:
+    if window and not (known and group.tokens <= window + 1):
         mask = group.once(("window", window), lambda: window_mask(group.padding, window))
     return attend(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask).transpose(1, 2)
 

@@ -30,7 +30,7 @@ class BiEncoderTeacher:
     Choose it over a cross-encoder teacher where there are many candidates a query: texts are embedded once.
 
     Args:
-        source: Hugging Face id or folder of an encoder (BERT, ELECTRA, RoBERTa families).
+        source: Hugging Face id or folder of an encoder of a supported family.
         query_prefix: put before queries; by default the saved prompt, `"query: "` for an E5, or nothing.
         document_prefix: put before documents; likewise, `"passage: "` for an E5.
         max_length: tokens kept of a text; by default 160, or the encoder's own limit where that is less.
