@@ -1,18 +1,19 @@
 """The elastic encoder: a transformer encoder whose prefixes are encoders too.
 
-Read it top to bottom: `Shape` (sizes), `Layer` (one post-norm transformer layer as plain tensors), `Encoder`
-(embeddings, layers, exits). The same functions serve training, inference and export; only where the tensors come
-from differs (`Layer.cut` slices the trained ones, `Engine.weights` keeps contiguous copies of such slices). What stands
-here is BERT's; a family whose layers are others has a `Shape` that makes its own (`elasticranker.model.families`).
+Read it top to bottom: `Shape` (sizes), `Weights` (what a layer multiplies by, and how), `ElasticLayer` (its trained
+tensors), `Encoder` (embeddings, layers, exits). What a family of backbones has of its own, its embeddings and layers,
+stands in its file of `elasticranker.model.families`; BERT's is the one to read first. The same functions serve
+training, inference and export; only where the tensors come from differs (`ElasticLayer.cut` slices the trained ones,
+`Engine.weights` keeps contiguous copies of such slices).
 
 Pairs are laid out in one of two ways (`Shape.split`). *Joint*: `[CLS] query [SEP] document [SEP]`, as cross-encoders
 are trained. *Split*: each text as a bi-encoder reads it, with a `[CLS]` and positions of its own, side by side in one
 sequence; attention between the two is weakened by a learned bias a head, and absent before layer `first_cross`. With no
 attention between them it is the bi-encoder, so a cross-encoder can start as its teacher.
 
-Sources: BERT (Devlin et al. 2019) for the layer; width as a prefix of heads and neurons ordered by importance, DynaBERT
-(Hou et al. 2020); parameter-sharing sub-models of every depth, *On Elastic Language Models* (Zhang et al. 2024); lower
-layers that read the two texts apart, PreTTR (MacAvaney et al. 2020).
+Sources: width as a prefix of heads and neurons ordered by importance, DynaBERT (Hou et al. 2020); parameter-sharing
+sub-models of every depth, *On Elastic Language Models* (Zhang et al. 2024); lower layers that read the two texts apart,
+PreTTR (MacAvaney et al. 2020).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elasticranker.model.products import Products, written_out
+from elasticranker.model.products import Products
 from elasticranker.model.readout import Segments
 
 
@@ -39,9 +40,9 @@ class Shape:
     pairs out text by text (see above), and the two texts see each other from layer `first_cross` (from 0) on; at
     `layers` they never do.
 
-    A family whose encoder isn't BERT's has a subclass, whose fields say what it needs and whose `make_...` build it.
-    `family` names it in checkpoints. `splits` says whether its pairs can be in split layout, `gates` how many
-    projections a feed-forward neuron has.
+    A family has a subclass, whose fields say what else it needs and whose `make_...` build it; `family` names it in
+    checkpoints. `splits` says whether its pairs can be in split layout, `gates` how many projections a feed-forward
+    neuron has.
     """
 
     splits: ClassVar[bool] = True
@@ -78,12 +79,12 @@ class Shape:
         return ()
 
     def make_embeddings(self) -> nn.Module:
-        """Untrained embeddings: a module from ids, types, dtype and `first` to hidden states, as `Embeddings` is."""
-        return Embeddings(self)
+        """Untrained embeddings: a module from `ids, types, dtype, first` to hidden states, as BERT's is."""
+        raise NotImplementedError
 
     def make_layer(self, index: int) -> ElasticLayer:
         """One of the distinct layers, untrained."""
-        return Layer(self, crosses=self.split and index >= self.first_cross)
+        raise NotImplementedError
 
     def make_final(self) -> nn.Module | None:
         """What hidden states go through before a readout; None where nothing is."""
@@ -129,7 +130,21 @@ class Weights:
         head_gate: Tensor | None = None,
         neuron_gate: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states after the layer; see `run_layer`."""
+        """One transformer layer over texts of several lengths.
+
+        Everything but attention works token by token, so the texts of all groups share those products: few, large ones.
+
+        Args:
+            hidden: `[N, H]` hidden states, group after group, text after text.
+            groups: how the `N` tokens make texts.
+            shape: sizes of the encoder.
+            products: how to multiply; by default written out.
+            head_gate: `[h]` factors on the heads' outputs, for measuring importance.
+            neuron_gate: `[f]` factors on the neurons' outputs, likewise.
+
+        Returns:
+            `[N, H]` hidden states after the layer.
+        """
         raise NotImplementedError
 
     def seen(self, hidden: Tensor, shape: Shape) -> Tensor:
@@ -147,42 +162,6 @@ class Weights:
     def map(self: _W, change: Callable[[Tensor], Tensor]) -> _W:
         """The same of changed tensors."""
         return replace(self, **{name: change(tensor) for name, tensor in self.tensors().items()})
-
-
-@dataclass(frozen=True)
-class LayerWeights(Weights):
-    """What a post-norm layer multiplies by at one width."""
-
-    qkv_bias: Tensor  # [3hd]
-    out_bias: Tensor  # [H]
-    norm1: Tensor  # [H]
-    norm1_bias: Tensor  # [H]
-    up_bias: Tensor  # [f]
-    down_bias: Tensor  # [H]
-    norm2: Tensor  # [H]
-    norm2_bias: Tensor  # [H]
-    cross: Tensor  # [h] bias on attention between two split texts; [0] where pairs are joint
-
-    def run(
-        self,
-        hidden: Tensor,
-        groups: Sequence[Group],
-        shape: Shape,
-        *,
-        products: Products | None = None,
-        head_gate: Tensor | None = None,
-        neuron_gate: Tensor | None = None,
-    ) -> Tensor:
-        """Hidden states after the layer; see `run_layer`."""
-        return run_layer(hidden, self, groups, shape, products=products, head_gate=head_gate, neuron_gate=neuron_gate)
-
-    def mask(self, group: Group) -> Tensor:
-        """What is added to the attention logits `[B, h, T, T]` of a group."""
-        return group.mask(self.cross)
-
-
-APART = -1e4  # a bias that leaves no attention: finite, so that its products and gradients are numbers
-START = -4.0  # the bias that training starts with: hardly open
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
@@ -226,56 +205,6 @@ class Group:
         return self.padding if self.across is None else self.padding + self.across * cross[:, None, None]
 
 
-def run_layer(
-    hidden: Tensor,
-    weights: LayerWeights,
-    groups: Sequence[Group],
-    shape: Shape,
-    *,
-    products: Products | None = None,
-    head_gate: Tensor | None = None,
-    neuron_gate: Tensor | None = None,
-) -> Tensor:
-    """One transformer layer over texts of several lengths.
-
-    Everything but attention works token by token, so the texts of all groups share those products: few, large ones.
-
-    Args:
-        hidden: `[N, H]` hidden states, group after group, text after text.
-        weights: the layer's tensors at the width to run.
-        groups: how the `N` tokens make texts.
-        shape: sizes of the encoder.
-        products: how to multiply; by default written out.
-        head_gate: `[h]` factors on the heads' outputs, for measuring importance.
-        neuron_gate: `[f]` factors on the neurons' outputs, likewise.
-
-    Returns:
-        `[N, H]` hidden states after the layer.
-    """
-    products = products or written_out(shape.activation)
-    heads = weights.out.shape[1] // shape.head_size
-    qkv = joined([products.plain(rows, weights.qkv, weights.qkv_bias) for rows in products.cut(hidden)])  # [N, 3hd]
-    parts = qkv.split([group.size * group.tokens for group in groups])
-    outputs = []
-    for part, group in zip(parts, groups, strict=True):
-        split = part.view(group.size, group.tokens, 3, heads, shape.head_size)
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # [B, h, T, d] each
-        mixed = attend(query, key, value, weights.mask(group))
-        if head_gate is not None:
-            mixed = mixed * head_gate[:, None, None]
-        outputs.append(mixed.transpose(1, 2).reshape(-1, heads * shape.head_size))
-    after = []
-    for mixed, rows in zip(products.cut(joined(outputs)), products.cut(hidden), strict=True):  # [n, hd], [n, H]
-        rows = products.added(mixed, weights.out, weights.out_bias, rows)
-        rows = F.layer_norm(rows, (shape.hidden,), weights.norm1, weights.norm1_bias, shape.epsilon)
-        inner = products.activated(rows, weights.up, weights.up_bias)  # [n, f]
-        if neuron_gate is not None:
-            inner = inner * neuron_gate
-        rows = products.added(inner, weights.down, weights.down_bias, rows)
-        after.append(F.layer_norm(rows, (shape.hidden,), weights.norm2, weights.norm2_bias, shape.epsilon))
-    return joined(after)
-
-
 def joined(parts: list[Tensor]) -> Tensor:
     """Rows of all parts."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -296,115 +225,6 @@ class ElasticLayer(nn.Module):
     def reorder(self, heads: Tensor, neurons: Tensor) -> None:
         """Put heads and neurons into another order (in place); the layer computes what it did before."""
         raise NotImplementedError
-
-
-class Layer(ElasticLayer):
-    """The trained tensors of one layer, kept by head and by neuron so that a narrower width is a prefix.
-
-    With `crosses`, the two texts of a pair in split layout see each other in it.
-    """
-
-    def __init__(self, shape: Shape, crosses: bool = False) -> None:
-        super().__init__()
-        self.shape = shape
-        heads, size, hidden, neurons = shape.heads, shape.head_size, shape.hidden, shape.neurons
-        self.qkv = nn.Parameter(torch.empty(3, heads, size, hidden).normal_(std=0.02))
-        self.qkv_bias = nn.Parameter(torch.zeros(3, heads, size))
-        self.out = nn.Parameter(torch.empty(hidden, heads, size).normal_(std=0.02))
-        self.out_bias = nn.Parameter(torch.zeros(hidden))
-        self.norm1 = nn.Parameter(torch.ones(hidden))
-        self.norm1_bias = nn.Parameter(torch.zeros(hidden))
-        self.up = nn.Parameter(torch.empty(neurons, hidden).normal_(std=0.02))
-        self.up_bias = nn.Parameter(torch.zeros(neurons))
-        self.down = nn.Parameter(torch.empty(hidden, neurons).normal_(std=0.02))
-        self.down_bias = nn.Parameter(torch.zeros(hidden))
-        self.norm2 = nn.Parameter(torch.ones(hidden))
-        self.norm2_bias = nn.Parameter(torch.zeros(hidden))
-        if crosses:
-            self.cross = nn.Parameter(torch.full((heads,), START))
-
-    def cut(self, width: float, dtype: torch.dtype) -> LayerWeights:
-        """This layer's first `width` share of heads and neurons, as tensors of `dtype` (differentiable)."""
-        return LayerWeights(**self._tensors(width)).map(lambda tensor: tensor.to(dtype))
-
-    def _tensors(self, width: float) -> dict[str, Tensor]:
-        """What `LayerWeights` takes."""
-        heads, neurons = self.shape.heads_at(width), self.shape.neurons_at(width)
-        return {
-            "qkv": self.qkv[:, :heads].reshape(-1, self.shape.hidden),
-            "qkv_bias": self.qkv_bias[:, :heads].reshape(-1),
-            "out": self.out[:, :heads].reshape(self.shape.hidden, -1),
-            "out_bias": self.out_bias,
-            "norm1": self.norm1,
-            "norm1_bias": self.norm1_bias,
-            "up": self.up[:neurons],
-            "up_bias": self.up_bias[:neurons],
-            "down": self.down[:, :neurons],
-            "down_bias": self.down_bias,
-            "norm2": self.norm2,
-            "norm2_bias": self.norm2_bias,
-            "cross": self._cross(heads),
-        }
-
-    @torch.no_grad()
-    def reorder(self, heads: Tensor, neurons: Tensor) -> None:
-        """Put heads and neurons into another order (in place); the layer computes what it did before."""
-        self.qkv.copy_(self.qkv[:, heads])
-        self.qkv_bias.copy_(self.qkv_bias[:, heads])
-        self.out.copy_(self.out[:, heads])
-        if hasattr(self, "cross"):
-            self.cross.copy_(self.cross[heads])
-        self.up.copy_(self.up[neurons])
-        self.up_bias.copy_(self.up_bias[neurons])
-        self.down.copy_(self.down[:, neurons])
-
-    def _cross(self, heads: int) -> Tensor:
-        """Bias `[heads]` on attention between the texts of a pair."""
-        if hasattr(self, "cross"):
-            return self.cross[:heads]
-        return torch.full((heads if self.shape.split else 0,), APART, device=self.norm1.device)
-
-
-class Embeddings(nn.Module):
-    """Token, position and type embeddings, normalised, and projected where the backbone's are narrower."""
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.shape = shape
-        self.token = nn.Parameter(torch.empty(shape.vocabulary, shape.embedding).normal_(std=0.02))
-        self.position = nn.Parameter(torch.empty(shape.positions, shape.embedding).normal_(std=0.02))
-        if shape.types:
-            self.segment = nn.Parameter(torch.empty(shape.types, shape.embedding).normal_(std=0.02))
-        self.norm = nn.Parameter(torch.ones(shape.embedding))
-        self.norm_bias = nn.Parameter(torch.zeros(shape.embedding))
-        if shape.embedding != shape.hidden:
-            self.projection = nn.Parameter(torch.empty(shape.hidden, shape.embedding).normal_(std=0.02))
-            self.projection_bias = nn.Parameter(torch.zeros(shape.hidden))
-
-    def forward(self, ids: Tensor, types: Tensor, dtype: torch.dtype, first: int = 0) -> Tensor:
-        """Hidden states `[B, T, H]` of token ids and types `[B, T]`.
-
-        Positions restart after the `first` tokens, where a text of its own begins.
-        """
-        hidden = F.embedding(ids, self.token) + self.positions(ids, first)
-        if self.shape.types:
-            hidden = hidden + F.embedding(types, self.segment)
-        hidden = F.layer_norm(hidden, (self.shape.embedding,), self.norm, self.norm_bias, self.shape.epsilon).to(dtype)
-        if self.shape.embedding != self.shape.hidden:
-            hidden = F.linear(hidden, self.projection.to(dtype), self.projection_bias.to(dtype))
-        return hidden
-
-    def positions(self, ids: Tensor, first: int = 0) -> Tensor:
-        """Position embeddings `[T, E]` or `[B, T, E]` of token ids `[B, T]`; they restart after the `first` ones."""
-        if first:
-            return torch.cat([self.positions(ids[:, :first]), self.positions(ids[:, first:])], dim=-2)
-        start = self.shape.position_offset
-        if not start:
-            rows = self.position[: ids.shape[1]]
-            beyond = ids.shape[1] - rows.shape[0]  # padding of a bucket that ends behind the last position
-            return F.pad(rows, (0, 0, 0, beyond)) if beyond else rows
-        counted = ids != start - 1  # RoBERTa passes padding ids over, also where a text spells one out
-        return F.embedding(counted.cumsum(1) * counted + (start - 1), self.position)
 
 
 def blank_after(lengths: Tensor, tokens: int) -> Tensor:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from elasticranker.model.encoder import Shape
-from elasticranker.model.families.bert import BODY, sizes
+from elasticranker.model.families.bert import BODY, BertShape, sizes
 from elasticranker.model.families.family import Family, Head
 
 _LAYER = "encoder.albert_layer_groups.{}.albert_layers.0."
@@ -31,7 +30,7 @@ LAYER = {
 
 
 @dataclass(frozen=True)
-class AlbertShape(Shape):
+class AlbertShape(BertShape):
     """Sizes of an ALBERT: `shared` distinct layers stand for `layers`, in runs of one length."""
 
     family: str = "albert"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from elasticranker.model.encoder import Shape
-from elasticranker.model.families.bert import BODY
+from elasticranker.model.families.bert import BODY, BertShape
 from elasticranker.model.families.family import Family, Head, check_activation
 
 LAYER = {
@@ -28,8 +27,8 @@ LAYER = {
 }
 
 
-def _shape(config: Any) -> Shape:
-    return Shape(
+def _shape(config: Any) -> BertShape:
+    return BertShape(
         vocabulary=config.vocab_size,
         positions=config.max_position_embeddings,
         types=0,
@@ -49,4 +48,5 @@ DISTILBERT = Family(
     head=lambda config: Head("pre_classifier", "relu", "classifier"),
     body=BODY,
     layer=LAYER,
+    shapes=BertShape,
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from elasticranker.model.encoder import Shape
-from elasticranker.model.families.bert import BODY, LAYER, sizes
+from elasticranker.model.families.bert import BODY, LAYER, BertShape, sizes
 from elasticranker.model.families.family import Family, Head
 
 ELECTRA = Family(
     types=("electra",),
-    shape=lambda config: Shape(**sizes(config)),
+    shape=lambda config: BertShape(**sizes(config)),
     head=lambda config: Head("classifier.dense", "gelu", "classifier.out_proj"),
     body=BODY,
     layer=LAYER,
+    shapes=BertShape,
 )

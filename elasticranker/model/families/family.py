@@ -55,7 +55,7 @@ class Family:
     head: Callable[[Any], Head]
     body: Mapping[str, str]
     layer: Mapping[str, str]
-    shapes: type[Shape] = Shape
+    shapes: type[Shape]
     cut: Callable[[Any, int], None] = field(default=_first_layers)
 
     @property

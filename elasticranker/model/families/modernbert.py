@@ -90,7 +90,7 @@ class ModernWeights(Weights):
         head_gate: Tensor | None = None,
         neuron_gate: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states after the layer; see `elasticranker.model.encoder.run_layer`."""
+        """Hidden states after the layer; see `Weights.run`."""
         products = products or written_out(shape.activation)
         heads = self.out.shape[1] // shape.head_size
         qkv = joined([products.plain(self.seen(rows, shape), self.qkv, None) for rows in products.cut(hidden)])

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elasticranker.model.encoder import Group, Layer, LayerWeights, Shape
-from elasticranker.model.families.bert import BODY, sizes
+from elasticranker.model.encoder import Group
+from elasticranker.model.families.bert import BODY, BertShape, Layer, LayerWeights, sizes
 from elasticranker.model.families.family import Family, Head
 
 PADDING = 1  # whatever the configuration says
@@ -42,7 +42,7 @@ LAYER = {
 
 
 @dataclass(frozen=True)
-class MPNetShape(Shape):
+class MPNetShape(BertShape):
     """Sizes of an MPNet: `buckets` of distances between tokens."""
 
     splits: ClassVar[bool] = False

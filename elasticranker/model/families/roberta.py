@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from elasticranker.model.encoder import Shape
-from elasticranker.model.families.bert import BODY, LAYER, sizes
+from elasticranker.model.families.bert import BODY, LAYER, BertShape, sizes
 from elasticranker.model.families.family import Family, Head
 
 ROBERTA = Family(
     types=("roberta", "xlm-roberta", "camembert"),
-    shape=lambda config: Shape(**sizes(config), position_offset=config.pad_token_id + 1),
+    shape=lambda config: BertShape(**sizes(config), position_offset=config.pad_token_id + 1),
     head=lambda config: Head("classifier.dense", "tanh", "classifier.out_proj"),
     body=BODY,
     layer=LAYER,
+    shapes=BertShape,
 )
