@@ -20,6 +20,8 @@ from elasticranker.model.families.roberta import ROBERTA
 
 FAMILIES = (BERT, ELECTRA, ROBERTA, DISTILBERT, MPNET, ALBERT, MODERNBERT)
 TYPES: dict[str, Family] = {name: family for family in FAMILIES for name in family.types}
+# To have it: a table of positions that each layer projects with its own queries and keys, two more products a head
+# with that table, gathered by distance and added to the logits, and their price in planning/cost.py.
 _DISENTANGLED = (
     ": its attention adds to the logits of two tokens what each of them makes of their distance, in every layer anew, "
     "where the layers here add a mask that no token's state changes"

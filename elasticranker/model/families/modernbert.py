@@ -132,9 +132,9 @@ def turns(group: Group, size: int, base: float) -> Tensor:
 
 
 def turn(vectors: Tensor, angles: Tensor) -> Tensor:
-    """Vectors `[B, T, .., h, d]`, each half of which is turned with the other by `turns`; in float32, as they are."""
-    first, second = vectors.float().chunk(2, -1)
-    cosine, sine = angles
+    """Vectors `[B, T, .., h, d]`, each half of which is turned with the other by `turns`."""
+    first, second = vectors.chunk(2, -1)
+    cosine, sine = angles  # float32, and so is what they are multiplied to
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], -1).to(vectors.dtype)
 
 
