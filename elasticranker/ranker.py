@@ -62,9 +62,9 @@ class ElasticRanker(pt.Transformer):
 
     Args:
         model: `"default"` (the checkpoint that ships), a folder, or an id on the Hugging Face hub: of an elastic
-            checkpoint, or of a BERT, ELECTRA or RoBERTa cross-encoder with one or two logits. An id is fetched when it
-            is first needed; cache, token and off-line mode are huggingface_hub's (`HF_HOME`, `HF_TOKEN`,
-            `HF_HUB_OFFLINE`).
+            checkpoint, or of a BERT, ELECTRA, RoBERTa/XLM-R, DistilBERT, MPNet, ALBERT or ModernBERT cross-encoder with
+            one or two logits. An id is fetched when it is first needed; cache, token and off-line mode are
+            huggingface_hub's (`HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`).
         budget: what each query may cost, see `Budget`.
         text_field: column with the documents' texts.
         batch_size: padded tokens of a batch; memory grows with it, scores don't depend on it.

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+BERTS = ["bert", "electra", "roberta", "xlm-roberta", "distilbert", "mpnet", "albert"]  # post-norm
+FAMILIES = [*BERTS, "modernbert"]
 WORDS = [
     "the",
     "a",
@@ -54,7 +56,7 @@ WORDS = [
 
 
 def tokenizer(family: str) -> Any:
-    """A word-level tokenizer that lays pairs out as the family does."""
+    """A word-level tokenizer that lays pairs out as the family does: RoBERTa's, or BERT's."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -71,26 +73,44 @@ def tokenizer(family: str) -> Any:
         pair=pair,
         special_tokens=[(cls, vocabulary[cls]), (sep, vocabulary[sep])],
     )
-    inputs = ["input_ids", "attention_mask"] + ([] if roberta else ["token_type_ids"])
+    inputs = ["input_ids", "attention_mask"] + (["token_type_ids"] if family in ("bert", "electra", "albert") else [])
     names = {"cls_token": cls, "sep_token": sep, "pad_token": pad, "unk_token": unk}
     return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=64, model_input_names=inputs, **names)
 
 
 def save_backbone(
-    folder: Path, family: str = "bert", labels: int | None = 1, layers: int = 3, positions: int = 72
+    folder: Path, family: str = "bert", labels: int | None = 1, layers: int = 3, positions: int = 72, **options: Any
 ) -> str:
-    """Save a tiny model: a cross-encoder with `labels` logits, or a bare encoder where `labels` is None."""
-    from transformers import (
-        AutoModel,
-        AutoModelForSequenceClassification,
-        BertConfig,
-        ElectraConfig,
-        RobertaConfig,
-        XLMRobertaConfig,
-    )
+    """Save a tiny model: a cross-encoder with `labels` logits, or a bare encoder where `labels` is None.
+
+    `options` are put into its configuration.
+    """
+    from transformers import AutoModel, AutoModelForSequenceClassification
 
     torch.manual_seed(0)
-    made = tokenizer("roberta" if "roberta" in family else family)
+    made = tokenizer("roberta" if "roberta" in family or family == "mpnet" else family)
+    config = _config(family, made, layers, positions)
+    for name, value in options.items():
+        setattr(config, name, value)
+    if labels is None:
+        model = AutoModel.from_config(config)
+    else:
+        config.num_labels = labels
+        model = AutoModelForSequenceClassification.from_config(config)
+        model.config.architectures = [type(model).__name__]
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.1)
+        elif "norm" in name and family == "modernbert":  # nothing else is added to its states
+            torch.nn.init.normal_(parameter, mean=1.0, std=0.3)
+    model.save_pretrained(folder)
+    made.save_pretrained(folder)
+    return str(folder)
+
+
+def _config(family: str, made: Any, layers: int, positions: int) -> Any:
+    import transformers
+
     sizes = {
         "vocab_size": len(made),
         "hidden_size": 32,
@@ -101,24 +121,20 @@ def save_backbone(
         "pad_token_id": made.pad_token_id,
         "initializer_range": 0.3,
     }
-    config: Any
     if family == "electra":
-        config = ElectraConfig(**sizes, embedding_size=16)
-    elif family == "roberta":
-        config = RobertaConfig(**sizes, type_vocab_size=1)
-    elif family == "xlm-roberta":
-        config = XLMRobertaConfig(**sizes, type_vocab_size=1)
-    else:
-        config = BertConfig(**sizes)
-    if labels is None:
-        model = AutoModel.from_config(config)
-    else:
-        config.num_labels = labels
-        model = AutoModelForSequenceClassification.from_config(config)
-        model.config.architectures = [type(model).__name__]
-    for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.normal_(parameter, std=0.1)
-    model.save_pretrained(folder)
-    made.save_pretrained(folder)
-    return str(folder)
+        return transformers.ElectraConfig(**sizes, embedding_size=16)
+    if family == "roberta":
+        return transformers.RobertaConfig(**sizes, type_vocab_size=1)
+    if family == "xlm-roberta":
+        return transformers.XLMRobertaConfig(**sizes, type_vocab_size=1)
+    if family == "distilbert":
+        return transformers.DistilBertConfig(**sizes | {"hidden_dim": sizes["intermediate_size"]})
+    if family == "mpnet":
+        return transformers.MPNetConfig(**sizes)
+    if family == "albert":
+        return transformers.AlbertConfig(**sizes, embedding_size=16)
+    if family == "modernbert":  # a window of nine tokens in every other layer
+        special = {f"{name}_token_id": getattr(made, f"{name}_token_id") for name in ("cls", "sep")}
+        special |= {"bos_token_id": made.cls_token_id, "eos_token_id": made.sep_token_id}
+        return transformers.ModernBertConfig(**sizes, **special, local_attention=8, global_attn_every_n_layers=2)
+    return transformers.BertConfig(**sizes)

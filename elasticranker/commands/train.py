@@ -1,8 +1,9 @@
 """Train an elastic checkpoint: one run that teaches every sub-network.
 
-Any BERT, ELECTRA or RoBERTa encoder or cross-encoder becomes OUTPUT/checkpoint, which --model of other commands and
-ElasticRanker take. A run can be killed at any moment and goes on with --resume, exactly as if nothing had happened;
-SIGTERM and Ctrl-C end it after the step at hand. OUTPUT/log.jsonl tells how it went.
+Any encoder or cross-encoder (BERT, ELECTRA, RoBERTa/XLM-R, DistilBERT, MPNet, ALBERT, ModernBERT) becomes
+OUTPUT/checkpoint, which --model of other commands and ElasticRanker take. A run can be killed at any moment and goes on
+with --resume, exactly as if nothing had happened; SIGTERM and Ctrl-C end it after the step at hand. OUTPUT/log.jsonl
+tells how it went.
 
 The stage `align` comes before, if at all: it teaches sub-networks a larger encoder's relations between tokens, from
 plain text, and writes OUTPUT/encoder, a --backbone for the stage `rank`.

@@ -88,7 +88,7 @@ class Checkpoint:
                 name = "split+projection"
             readouts[int(depth)] = name
         sizes = (shape.layers, shape.hidden, shape.heads, shape.head_size, shape.neurons, shape.embedding)
-        return CostModel(*sizes, readouts, apart=shape.apart)
+        return CostModel(*sizes, readouts, apart=shape.apart, gates=shape.gates, windows=shape.windows)
 
     @property
     def longest(self) -> int:
@@ -217,11 +217,14 @@ def tuned_on(source: str | Path, revision: str | None = None) -> list[str]:
 
 def fingerprint(source: str | Path, revision: str | None = None) -> str:
     """What identifies a checkpoint's scores: the manifest's digest, or a digest over a Hugging Face folder's files."""
+    from elasticranker.model.modular import modules_of
+
     folder = Path(resolve(source, revision))
     if (folder / MANIFEST).exists():
         return str(read_manifest(folder)["digest"])
-    files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".bin", ".txt", ".model"})
-    return _digest_of({p.name: sha256_file(p) for p in files})
+    kinds = {".json", ".safetensors", ".bin", ".txt", ".model"}
+    files = sorted(p for place in (folder, *modules_of(folder)) for p in place.iterdir() if p.suffix in kinds)
+    return _digest_of({p.relative_to(folder).as_posix(): sha256_file(p) for p in files})
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -276,11 +279,12 @@ def _load(source: str | Path, revision: str | None) -> Checkpoint:
     from safetensors.torch import load_file
 
     from elasticranker.model.configuration import read_config
-    from elasticranker.model.encoder import Encoder, Shape
+    from elasticranker.model.encoder import Encoder
+    from elasticranker.model.families import read_shape
     from elasticranker.model.readout import make_readout
     from elasticranker.model.weights import refuse_other_weights
 
-    shape = Shape(**manifest["shape"])
+    shape = read_shape(manifest["shape"])
     readouts = {int(depth): make_readout(shape.hidden, **options) for depth, options in manifest["exits"].items()}
     encoder = Encoder(shape, readouts)
     tensors = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
@@ -344,7 +348,7 @@ def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 def _options(readout: Any) -> dict[str, Any]:
     if readout.kind == "split":
         return {"projected": readout.projected}
-    return {"labels": readout.head.shape[0], "pooler": readout.pooler} if readout.kind == "cls" else {}
+    return readout.options if readout.kind == "cls" else {}
 
 
 def _digest_of(value: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A Hugging Face configuration: read from a checkpoint, refused where it asks for what isn't done, or a `Shape`."""
+"""A Hugging Face configuration: read from a checkpoint, and refused where it asks for what isn't done."""
 
 from __future__ import annotations
 
@@ -6,17 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from elasticranker.model.encoder import Shape
+from elasticranker.model.families import TYPES, why_not
+from elasticranker.model.families.family import Family
 from elasticranker.model.hub import resolve
-from elasticranker.model.products import ACTIVATIONS
-
-FAMILIES = {
-    "bert": "bert",
-    "electra": "electra",
-    "roberta": "roberta",
-    "xlm-roberta": "roberta",
-    "camembert": "roberta",
-}
 
 
 def read_config(source: str | Path) -> Any:
@@ -39,9 +31,10 @@ def read_config(source: str | Path) -> Any:
         ) from error
     except ValueError as error:
         raise ValueError(f"config.json in {source} is not valid JSON ({error}): get the checkpoint again") from error
-    if written.get("model_type") not in FAMILIES:  # before transformers asks whether to run the code in `auto_map`
+    if written.get("model_type") not in TYPES:  # before transformers asks whether to run the code in `auto_map`
         raise ValueError(
-            f"model type {written.get('model_type')!r} is not supported: use a checkpoint of type {', '.join(FAMILIES)}"
+            f"model type {written.get('model_type')!r} is not supported{why_not(written.get('model_type'))}: use a "
+            f"checkpoint of type {', '.join(TYPES)}"
             + ("; code that comes with a checkpoint is never run" if "auto_map" in written else "")
         )
     if (folder / "adapter_config.json").exists():
@@ -51,31 +44,6 @@ def read_config(source: str | Path) -> Any:
     return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
-def family_of(config: Any) -> str:
+def family_of(config: Any) -> Family:
     """The family of a supported Hugging Face configuration (see `read_config`)."""
-    return FAMILIES[config.model_type]
-
-
-def shape_of(config: Any) -> Shape:
-    """`Shape` of a Hugging Face configuration."""
-    family = family_of(config)
-    if config.hidden_act not in ACTIVATIONS:
-        raise ValueError(f"hidden_act {config.hidden_act!r} is not supported: one of {', '.join(ACTIVATIONS)}")
-    if getattr(config, "position_embedding_type", "absolute") != "absolute":
-        raise ValueError(f"position_embedding_type {config.position_embedding_type!r}: only 'absolute' is supported")
-    if getattr(config, "is_decoder", False):
-        raise ValueError("is_decoder=True: a decoder's tokens don't see those after them, use an encoder's checkpoint")
-    return Shape(
-        vocabulary=config.vocab_size,
-        positions=config.max_position_embeddings,
-        types=config.type_vocab_size,
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        heads=config.num_attention_heads,
-        head_size=config.hidden_size // config.num_attention_heads,
-        neurons=config.intermediate_size,
-        embedding=getattr(config, "embedding_size", config.hidden_size),
-        epsilon=config.layer_norm_eps,
-        activation=config.hidden_act,
-        position_offset=config.pad_token_id + 1 if family == "roberta" else 0,
-    )
+    return TYPES[config.model_type]

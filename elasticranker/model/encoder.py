@@ -1,30 +1,32 @@
 """The elastic encoder: a transformer encoder whose prefixes are encoders too.
 
-Read it top to bottom: `Shape` (sizes), `Layer` (one post-norm transformer layer as plain tensors), `Encoder`
-(embeddings, layers, exits). The same functions serve training, inference and export; only where the tensors come
-from differs (`Layer.cut` slices the trained ones, `Encoder.freeze` keeps contiguous copies of such slices).
+Read it top to bottom: `Shape` (sizes), `Weights` (what a layer multiplies by, and how), `ElasticLayer` (its trained
+tensors), `Encoder` (embeddings, layers, exits). What a family of backbones has of its own, its embeddings and layers,
+stands in its file of `elasticranker.model.families`; BERT's is the one to read first. The same functions serve
+training, inference and export; only where the tensors come from differs (`ElasticLayer.cut` slices the trained ones,
+`Engine.weights` keeps contiguous copies of such slices).
 
 Pairs are laid out in one of two ways (`Shape.split`). *Joint*: `[CLS] query [SEP] document [SEP]`, as cross-encoders
 are trained. *Split*: each text as a bi-encoder reads it, with a `[CLS]` and positions of its own, side by side in one
 sequence; attention between the two is weakened by a learned bias a head, and absent before layer `first_cross`. With no
 attention between them it is the bi-encoder, so a cross-encoder can start as its teacher.
 
-Sources: BERT (Devlin et al. 2019) for the layer; width as a prefix of heads and neurons ordered by importance, DynaBERT
-(Hou et al. 2020); parameter-sharing sub-models of every depth, *On Elastic Language Models* (Zhang et al. 2024); lower
-layers that read the two texts apart, PreTTR (MacAvaney et al. 2020).
+Sources: width as a prefix of heads and neurons ordered by importance, DynaBERT (Hou et al. 2020); parameter-sharing
+sub-models of every depth, *On Elastic Language Models* (Zhang et al. 2024); lower layers that read the two texts apart,
+PreTTR (MacAvaney et al. 2020).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, cast
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import ClassVar, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elasticranker.model.products import Products, written_out
+from elasticranker.model.products import Products
 from elasticranker.model.readout import Segments
 
 
@@ -32,11 +34,19 @@ from elasticranker.model.readout import Segments
 class Shape:
     """Sizes of an encoder, as its Hugging Face configuration gives them.
 
-    `embedding` differs from `hidden` in small ELECTRAs only (a projection joins them). `position_offset` is where a
-    text's positions start: 0 for BERT and ELECTRA, padding id + 1 for the RoBERTa family. `types` is 1 where the two
-    texts of a pair share a token type (RoBERTa), 2 elsewhere. `split` lays pairs out text by text (see above), and the
-    two texts see each other from layer `first_cross` (from 0) on; at `layers` they never do.
+    `embedding` differs from `hidden` in small ELECTRAs and in ALBERT (a projection joins them). `position_offset` is
+    where a text's positions start: 0 for BERT and ELECTRA, padding id + 1 for the RoBERTa family. `types` is 1 where
+    the two texts of a pair share a token type (RoBERTa), 0 where there are none (DistilBERT), 2 elsewhere. `split` lays
+    pairs out text by text (see above), and the two texts see each other from layer `first_cross` (from 0) on; at
+    `layers` they never do.
+
+    A family has a subclass, whose fields say what else it needs and whose `make_...` build it; `family` names it in
+    checkpoints. `splits` says whether its pairs can be in split layout, `gates` how many projections a feed-forward
+    neuron has.
     """
+
+    splits: ClassVar[bool] = True
+    gates: ClassVar[int] = 1
 
     vocabulary: int
     positions: int
@@ -52,6 +62,33 @@ class Shape:
     position_offset: int = 0
     split: bool = False
     first_cross: int = 0
+    family: str = "bert"
+
+    @property
+    def distinct(self) -> int:
+        """Layers that have tensors of their own."""
+        return self.layers
+
+    def own(self, index: int) -> int:
+        """Which of the distinct layers stands in place `index`."""
+        return index
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """A layer's reach: how far a token looks to either side, 0 for everywhere; empty where all look everywhere."""
+        return ()
+
+    def make_embeddings(self) -> nn.Module:
+        """Untrained embeddings: a module from `ids, types, dtype, first` to hidden states, as BERT's is."""
+        raise NotImplementedError
+
+    def make_layer(self, index: int) -> ElasticLayer:
+        """One of the distinct layers, untrained."""
+        raise NotImplementedError
+
+    def make_final(self) -> nn.Module | None:
+        """What hidden states go through before a readout; None where nothing is."""
+        return None
 
     @property
     def apart(self) -> int:
@@ -67,30 +104,70 @@ class Shape:
         return max(1, round(self.neurons * width))
 
 
-class LayerWeights(NamedTuple):
-    """What one layer multiplies by at one width. `h` heads of size `d`, `f` neurons, hidden size `H`."""
+_W = TypeVar("_W", bound="Weights")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What one layer multiplies by at one width. `h` heads of size `d`, `f` neurons, hidden size `H`.
+
+    A family's own has more fields (tensors, None or plain values) and its own `run`.
+    """
 
     qkv: Tensor  # [3hd, H]
-    qkv_bias: Tensor  # [3hd]
+    qkv_bias: Tensor | None  # [3hd]
     out: Tensor  # [H, hd]
-    out_bias: Tensor  # [H]
-    norm1: Tensor  # [H]
-    norm1_bias: Tensor  # [H]
-    up: Tensor  # [f, H]
-    up_bias: Tensor  # [f]
+    up: Tensor  # [f, H]; [2, f, H] where neurons are gated
     down: Tensor  # [H, f]
-    down_bias: Tensor  # [H]
-    norm2: Tensor  # [H]
-    norm2_bias: Tensor  # [H]
-    cross: Tensor  # [h] bias on attention between two split texts; [0] where pairs are joint
 
+    def run(
+        self,
+        hidden: Tensor,
+        groups: Sequence[Group],
+        shape: Shape,
+        *,
+        products: Products | None = None,
+        head_gate: Tensor | None = None,
+        neuron_gate: Tensor | None = None,
+    ) -> Tensor:
+        """One transformer layer over texts of several lengths.
 
-APART = -1e4  # a bias that leaves no attention: finite, so that its products and gradients are numbers
-START = -4.0  # the bias that training starts with: hardly open
+        Everything but attention works token by token, so the texts of all groups share those products: few, large ones.
+
+        Args:
+            hidden: `[N, H]` hidden states, group after group, text after text.
+            groups: how the `N` tokens make texts.
+            shape: sizes of the encoder.
+            products: how to multiply; by default written out.
+            head_gate: `[h]` factors on the heads' outputs, for measuring importance.
+            neuron_gate: `[f]` factors on the neurons' outputs, likewise.
+
+        Returns:
+            `[N, H]` hidden states after the layer.
+        """
+        raise NotImplementedError
+
+    def seen(self, hidden: Tensor, shape: Shape) -> Tensor:
+        """What the layer projects to queries, keys and values, of its input."""
+        return hidden
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by name."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.tensors().values())
+
+    def map(self: _W, change: Callable[[Tensor], Tensor]) -> _W:
+        """The same of changed tensors."""
+        return replace(self, **{name: change(tensor) for name, tensor in self.tensors().items()})
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    """Softmax attention `[B, h, T, d]` of queries, keys and values of that shape under an additive mask.
+    """Softmax attention `[B, h, T, d]` of queries of that shape, and keys and values `[B, h, K, d]`, under a mask.
+
+    The mask is added to the logits: `[B or 1, h or 1, T or 1, K]`.
 
     Training on a CPU writes the products out: the backward pass of PyTorch's fused CPU kernel (2.13) takes over four
     times as long as those of the plain products, which use the matrix units. Everywhere else the fused kernel wins.
@@ -98,13 +175,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     if not (torch.is_grad_enabled() and query.requires_grad and query.device.type == "cpu"):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     batch, heads, tokens, size = query.shape
-    query, key, value = (x.reshape(batch * heads, tokens, size) for x in (query * size**-0.5, key, value))
-    weight = torch.bmm(query, key.transpose(1, 2)).view(batch, heads, tokens, tokens) + mask
-    weight = torch.softmax(weight, -1).view(batch * heads, tokens, tokens)
+    query, key, value = (x.reshape(batch * heads, -1, size) for x in (query * size**-0.5, key, value))
+    weight = torch.bmm(query, key.transpose(1, 2)).view(batch, heads, tokens, -1) + mask
+    weight = torch.softmax(weight, -1).view(batch * heads, tokens, -1)
     return torch.bmm(weight, value).view(batch, heads, tokens, size)
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Group:
     """Texts of one padded length inside a batch: `size` texts of `tokens` tokens, and their `padding_mask`.
 
     For pairs in split layout, `across` is 1 where a token of the one text looks at the other text, else 0.
@@ -114,159 +192,39 @@ class Group(NamedTuple):
     tokens: int
     padding: Tensor  # [B, 1, 1, T]
     across: Tensor | None = None  # [T, T]
+    made: dict[Hashable, Tensor] = field(default_factory=dict, repr=False)
+
+    def once(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """What layers need of a group's length or padding, made for the first that asks."""
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
 
     def mask(self, cross: Tensor) -> Tensor:
         """What is added to attention logits, given a layer's bias `[h]` on attention between texts."""
         return self.padding if self.across is None else self.padding + self.across * cross[:, None, None]
 
 
-def run_layer(
-    hidden: Tensor,
-    weights: LayerWeights,
-    groups: Sequence[Group],
-    shape: Shape,
-    *,
-    products: Products | None = None,
-    head_gate: Tensor | None = None,
-    neuron_gate: Tensor | None = None,
-) -> Tensor:
-    """One transformer layer over texts of several lengths.
-
-    Everything but attention works token by token, so the texts of all groups share those products: few, large ones.
-
-    Args:
-        hidden: `[N, H]` hidden states, group after group, text after text.
-        weights: the layer's tensors at the width to run.
-        groups: how the `N` tokens make texts.
-        shape: sizes of the encoder.
-        products: how to multiply; by default written out.
-        head_gate: `[h]` factors on the heads' outputs, for measuring importance.
-        neuron_gate: `[f]` factors on the neurons' outputs, likewise.
-
-    Returns:
-        `[N, H]` hidden states after the layer.
-    """
-    products = products or written_out(shape.activation)
-    heads = weights.out.shape[1] // shape.head_size
-    qkv = _join([products.plain(rows, weights.qkv, weights.qkv_bias) for rows in products.cut(hidden)])  # [N, 3hd]
-    parts = qkv.split([group.size * group.tokens for group in groups])
-    outputs = []
-    for part, group in zip(parts, groups, strict=True):
-        split = part.view(group.size, group.tokens, 3, heads, shape.head_size)
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # [B, h, T, d] each
-        mixed = attend(query, key, value, group.mask(weights.cross))
-        if head_gate is not None:
-            mixed = mixed * head_gate[:, None, None]
-        outputs.append(mixed.transpose(1, 2).reshape(-1, heads * shape.head_size))
-    after = []
-    for mixed, rows in zip(products.cut(_join(outputs)), products.cut(hidden), strict=True):  # [n, hd], [n, H]
-        rows = products.added(mixed, weights.out, weights.out_bias, rows)
-        rows = F.layer_norm(rows, (shape.hidden,), weights.norm1, weights.norm1_bias, shape.epsilon)
-        inner = products.activated(rows, weights.up, weights.up_bias)  # [n, f]
-        if neuron_gate is not None:
-            inner = inner * neuron_gate
-        rows = products.added(inner, weights.down, weights.down_bias, rows)
-        after.append(F.layer_norm(rows, (shape.hidden,), weights.norm2, weights.norm2_bias, shape.epsilon))
-    return _join(after)
-
-
-def _join(parts: list[Tensor]) -> Tensor:
+def joined(parts: list[Tensor]) -> Tensor:
+    """Rows of all parts."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-class Layer(nn.Module):
-    """The trained tensors of one layer, kept by head and by neuron so that a narrower width is a prefix.
+class ElasticLayer(nn.Module):
+    """The trained tensors of one layer; what a family's own has to do.
 
-    With `crosses`, the two texts of a pair in split layout see each other in it.
+    `projecting` is how the names of those begin that queries, keys and values depend on.
     """
 
-    def __init__(self, shape: Shape, crosses: bool = False) -> None:
-        super().__init__()
-        self.shape = shape
-        heads, size, hidden, neurons = shape.heads, shape.head_size, shape.hidden, shape.neurons
-        self.qkv = nn.Parameter(torch.empty(3, heads, size, hidden).normal_(std=0.02))
-        self.qkv_bias = nn.Parameter(torch.zeros(3, heads, size))
-        self.out = nn.Parameter(torch.empty(hidden, heads, size).normal_(std=0.02))
-        self.out_bias = nn.Parameter(torch.zeros(hidden))
-        self.norm1 = nn.Parameter(torch.ones(hidden))
-        self.norm1_bias = nn.Parameter(torch.zeros(hidden))
-        self.up = nn.Parameter(torch.empty(neurons, hidden).normal_(std=0.02))
-        self.up_bias = nn.Parameter(torch.zeros(neurons))
-        self.down = nn.Parameter(torch.empty(hidden, neurons).normal_(std=0.02))
-        self.down_bias = nn.Parameter(torch.zeros(hidden))
-        self.norm2 = nn.Parameter(torch.ones(hidden))
-        self.norm2_bias = nn.Parameter(torch.zeros(hidden))
-        if crosses:
-            self.cross = nn.Parameter(torch.full((heads,), START))
+    projecting: ClassVar[tuple[str, ...]] = ("qkv",)
 
-    def cut(self, width: float, dtype: torch.dtype) -> LayerWeights:
-        """This layer's first `width` share of heads and neurons, as tensors of `dtype` (differentiable)."""
-        heads, neurons = self.shape.heads_at(width), self.shape.neurons_at(width)
-        return LayerWeights(
-            *(
-                tensor.to(dtype)
-                for tensor in (
-                    self.qkv[:, :heads].reshape(-1, self.shape.hidden),
-                    self.qkv_bias[:, :heads].reshape(-1),
-                    self.out[:, :heads].reshape(self.shape.hidden, -1),
-                    self.out_bias,
-                    self.norm1,
-                    self.norm1_bias,
-                    self.up[:neurons],
-                    self.up_bias[:neurons],
-                    self.down[:, :neurons],
-                    self.down_bias,
-                    self.norm2,
-                    self.norm2_bias,
-                    self._cross(heads),
-                )
-            )
-        )
+    def cut(self, width: float, dtype: torch.dtype) -> Weights:
+        """The layer's first `width` share of heads and neurons, as tensors of `dtype` (differentiable)."""
+        raise NotImplementedError
 
-    def _cross(self, heads: int) -> Tensor:
-        """Bias `[heads]` on attention between the texts of a pair."""
-        if hasattr(self, "cross"):
-            return self.cross[:heads]
-        return torch.full((heads if self.shape.split else 0,), APART, device=self.norm1.device)
-
-
-class Embeddings(nn.Module):
-    """Token, position and type embeddings, normalised, and projected where the backbone's are narrower."""
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.shape = shape
-        self.token = nn.Parameter(torch.empty(shape.vocabulary, shape.embedding).normal_(std=0.02))
-        self.position = nn.Parameter(torch.empty(shape.positions, shape.embedding).normal_(std=0.02))
-        self.segment = nn.Parameter(torch.empty(shape.types, shape.embedding).normal_(std=0.02))
-        self.norm = nn.Parameter(torch.ones(shape.embedding))
-        self.norm_bias = nn.Parameter(torch.zeros(shape.embedding))
-        if shape.embedding != shape.hidden:
-            self.projection = nn.Parameter(torch.empty(shape.hidden, shape.embedding).normal_(std=0.02))
-            self.projection_bias = nn.Parameter(torch.zeros(shape.hidden))
-
-    def forward(self, ids: Tensor, types: Tensor, dtype: torch.dtype, first: int = 0) -> Tensor:
-        """Hidden states `[B, T, H]` of token ids and types `[B, T]`.
-
-        Positions restart after the `first` tokens, where a text of its own begins.
-        """
-        hidden = F.embedding(ids, self.token) + self.positions(ids, first) + F.embedding(types, self.segment)
-        hidden = F.layer_norm(hidden, (self.shape.embedding,), self.norm, self.norm_bias, self.shape.epsilon).to(dtype)
-        if self.shape.embedding != self.shape.hidden:
-            hidden = F.linear(hidden, self.projection.to(dtype), self.projection_bias.to(dtype))
-        return hidden
-
-    def positions(self, ids: Tensor, first: int = 0) -> Tensor:
-        """Position embeddings `[T, E]` or `[B, T, E]` of token ids `[B, T]`; they restart after the `first` ones."""
-        if first:
-            return torch.cat([self.positions(ids[:, :first]), self.positions(ids[:, first:])], dim=-2)
-        start = self.shape.position_offset
-        if not start:
-            rows = self.position[: ids.shape[1]]
-            beyond = ids.shape[1] - rows.shape[0]  # padding of a bucket that ends behind the last position
-            return F.pad(rows, (0, 0, 0, beyond)) if beyond else rows
-        counted = ids != start - 1  # RoBERTa passes padding ids over, also where a text spells one out
-        return F.embedding(counted.cumsum(1) * counted + (start - 1), self.position)
+    def reorder(self, heads: Tensor, neurons: Tensor) -> None:
+        """Put heads and neurons into another order (in place); the layer computes what it did before."""
+        raise NotImplementedError
 
 
 def blank_after(lengths: Tensor, tokens: int) -> Tensor:
@@ -298,10 +256,9 @@ class Encoder(nn.Module):
     def __init__(self, shape: Shape, readouts: dict[int, nn.Module]) -> None:
         super().__init__()
         self.shape = shape
-        self.embeddings = Embeddings(shape)
-        self.layers = nn.ModuleList(
-            Layer(shape, crosses=shape.split and index >= shape.first_cross) for index in range(shape.layers)
-        )
+        self.embeddings = shape.make_embeddings()
+        self.layers = nn.ModuleList(shape.make_layer(index) for index in range(shape.distinct))
+        self.final = shape.make_final()
         self.exits = nn.ModuleDict({str(depth): readout for depth, readout in sorted(readouts.items())})
 
     @property
@@ -309,16 +266,17 @@ class Encoder(nn.Module):
         """Depths that have an exit, ascending."""
         return tuple(int(depth) for depth in self.exits)
 
-    def layer(self, index: int) -> Layer:
+    def layer(self, index: int) -> ElasticLayer:
         """The trained tensors of one layer."""
-        return cast(Layer, self.layers[index])
+        return cast(ElasticLayer, self.layers[self.shape.own(index)])
 
-    def weights(self, width: float, dtype: torch.dtype) -> list[LayerWeights]:
+    def weights(self, width: float, dtype: torch.dtype) -> Sequence[Weights]:
         """Every layer cut to `width`, differentiable: slice it by depth and pass it to `run_layers`."""
-        return [self.layer(index).cut(width, dtype) for index in range(self.shape.layers)]
+        cut = [cast(ElasticLayer, layer).cut(width, dtype) for layer in self.layers]
+        return [cut[self.shape.own(index)] for index in range(self.shape.layers)]
 
     def run_layers(
-        self, hidden: Tensor, weights: list[LayerWeights], padding: Tensor, across: Tensor | None = None
+        self, hidden: Tensor, weights: Sequence[Weights], padding: Tensor, across: Tensor | None = None
     ) -> Tensor:
         """Hidden states `[B, T, H]` after the layers `weights`, of texts or pairs of one padded length."""
         batch, tokens, size = hidden.shape
@@ -326,13 +284,17 @@ class Encoder(nn.Module):
         return self.run_groups(hidden.reshape(-1, size), weights, [group]).view_as(hidden)
 
     def run_groups(
-        self, hidden: Tensor, weights: list[LayerWeights], groups: Sequence[Group], products: Products | None = None
+        self, hidden: Tensor, weights: Sequence[Weights], groups: Sequence[Group], products: Products | None = None
     ) -> Tensor:
         """Hidden states `[N, H]` after the layers `weights`, of groups of texts of several lengths."""
         for layer in weights:
-            hidden = run_layer(hidden, layer, groups, self.shape, products=products)
+            hidden = layer.run(hidden, groups, self.shape, products=products)
         return hidden
+
+    def states(self, hidden: Tensor) -> Tensor:
+        """What readouts see of the hidden states after any layer: normed where layers norm their input alone."""
+        return hidden if self.final is None else cast(Tensor, self.final(hidden))
 
     def read(self, hidden: Tensor, depth: int, where: Segments) -> Tensor:
         """Scores `[B]` of the exit after `depth` layers."""
-        return cast(Tensor, self.exits[str(depth)](hidden, where))
+        return cast(Tensor, self.exits[str(depth)](self.states(hidden), where))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from elasticranker.model import flops  # noqa: F401 (registers a formula)
-from elasticranker.model.encoder import Encoder, Group, LayerWeights, across_mask, padding_mask
+from elasticranker.model.encoder import Encoder, Group, Weights, across_mask, padding_mask
 from elasticranker.model.pairs import Batch, Bucket, Pair, PairEncoder
 from elasticranker.model.products import choose
 from elasticranker.planning.calibration import Calibration
@@ -138,7 +138,7 @@ class Engine:
         device: torch.device,
         batch_size: int,
         clock: Clock = time.perf_counter,
-        weights: Mapping[float, list[LayerWeights]] | None = None,
+        weights: Mapping[float, Sequence[Weights]] | None = None,
         calibration: Calibration | None = None,
     ) -> None:
         self.encoder, self.pairs, self.cost = encoder, pairs, cost
@@ -364,10 +364,11 @@ class Engine:
                 scores[depth][rows] = self._read(hidden, depth, layout)
         return scores
 
-    def weights(self, width: float) -> list[LayerWeights]:
+    def weights(self, width: float) -> Sequence[Weights]:
         """Every layer at one width and this engine's dtype, as contiguous tensors made once."""
         if width not in self._weights:
             with torch.inference_mode():
                 cut = self.encoder.weights(width, self.dtype)
-                self._weights[width] = [LayerWeights(*(tensor.contiguous() for tensor in layer)) for layer in cut]
+                made = {id(layer): layer.map(Tensor.contiguous) for layer in cut}  # shared layers stay shared
+                self._weights[width] = [made[id(layer)] for layer in cut]
         return self._weights[width]

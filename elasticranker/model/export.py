@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from elasticranker.extras import missing
 from elasticranker.files import writable_folder
 from elasticranker.model.checkpoint import Checkpoint
-from elasticranker.model.encoder import LayerWeights, blank_after, padding_mask
+from elasticranker.model.encoder import blank_after, padding_mask
 from elasticranker.model.hub import MANIFEST
 from elasticranker.model.huggingface import classifier_config, quiet, to_hugging_face
 from elasticranker.model.pairs import PairEncoder, Template
@@ -131,11 +132,15 @@ class SubNetScorer(nn.Module):
         encoder = checkpoint.encoder
         self.template = template
         self.embeddings = encoder.embeddings
+        self.final = encoder.final
         self.readout = encoder.exits[str(subnet.depth)]
         self.run_layers = encoder.run_layers
+        cut = encoder.weights(subnet.width, torch.float32)[: subnet.depth]
+        self.cut = {id(layer): layer for layer in cut}  # each of the shared ones once
+        self.order = [list(self.cut).index(id(layer)) for layer in cut]
         self.layers = nn.ModuleList(
-            nn.ParameterDict({name: nn.Parameter(tensor.contiguous()) for name, tensor in layer._asdict().items()})
-            for layer in encoder.weights(subnet.width, torch.float32)[: subnet.depth]
+            nn.ParameterDict({name: nn.Parameter(tensor.contiguous()) for name, tensor in layer.tensors().items()})
+            for layer in self.cut.values()
         )
 
     def forward(self, ids: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:
@@ -144,9 +149,10 @@ class SubNetScorer(nn.Module):
         where = self.segments(ids, mask, types)
         hidden = self.embeddings(ids, torch.zeros_like(ids) if types is None else types, torch.float32)
         layers = [cast(nn.ParameterDict, layer) for layer in self.layers]
-        weights = [LayerWeights(*(layer[name] for name in LayerWeights._fields)) for layer in layers]
+        made = [replace(cut, **dict(layer.items())) for cut, layer in zip(self.cut.values(), layers, strict=True)]
+        weights = [made[which] for which in self.order]
         hidden = self.run_layers(hidden, weights, padding_mask(blank_after(lengths, ids.shape[1]), torch.float32))
-        return self.readout(hidden, where)[:, None]
+        return self.readout(hidden if self.final is None else self.final(hidden), where)[:, None]
 
     def segments(self, ids: Tensor, mask: Tensor, types: Tensor | None) -> Segments:
         """Where the texts stand: by token types, which differ, or else by the first separators between them."""
@@ -160,7 +166,8 @@ class SubNetScorer(nn.Module):
             for offset, separator in enumerate(shape.between):
                 found = found & (ids[:, offset : tokens - between + 1 + offset] == separator)
             query_ends = torch.where(found, position, tokens).amin(1)
-        return segments(start, query_ends, query_ends + between, mask.sum(1) - len(shape.after), tokens, tokens)
+        after = len(shape.after)
+        return segments(start, query_ends, query_ends + between, mask.sum(1) - after, tokens, tokens, after)
 
 
 def _check(checkpoint: Checkpoint, subnet: SubNet, folder: str | Path) -> None:

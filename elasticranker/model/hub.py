@@ -25,13 +25,27 @@ SETTINGS = [  # all small: what says how a checkpoint is to be read
     "sentencepiece.bpe.model",
     "modules.json",
     "*_Pooling/config.json",
+    "*_Dense/config.json",
+    "*_LayerNorm/config.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "adapter_config.json",
 ]
-WEIGHTS = [  # the first form that is there
-    ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"],
-    ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"],
+WEIGHTS = [  # the first form that is there, of the model and of a head in modules
+    [
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "model-*.safetensors",
+        "*_Dense/model.safetensors",
+        "*_LayerNorm/model.safetensors",
+    ],
+    [
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+        "pytorch_model-*.bin",
+        "*_Dense/pytorch_model.bin",
+        "*_LayerNorm/pytorch_model.bin",
+    ],
 ]
 
 

@@ -1,7 +1,6 @@
 """Cutting an encoder out of a Hugging Face checkpoint, and writing one back.
 
-BERT, ELECTRA and the RoBERTa family (RoBERTa, XLM-R, CamemBERT) name their tensors alike, so one table serves all
-three; what differs is the embedding projection (ELECTRA), the position offset (RoBERTa) and the head.
+What a family calls its tensors stands in its file (`elasticranker.model.families`).
 """
 
 from __future__ import annotations
@@ -15,48 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from elasticranker.model.configuration import family_of, read_config, shape_of
+from elasticranker.model.configuration import family_of, read_config
 from elasticranker.model.encoder import Encoder, Shape
+from elasticranker.model.families.family import Family, Head
 from elasticranker.model.hub import resolve
+from elasticranker.model.modular import modules_of, read_modular_head
 from elasticranker.model.readout import ClsReadout, InteractionReadout, SplitReadout
 from elasticranker.model.weights import refuse_other_weights, tensor_names
-
-_EMBEDDINGS = {
-    "token": "embeddings.word_embeddings.weight",
-    "position": "embeddings.position_embeddings.weight",
-    "segment": "embeddings.token_type_embeddings.weight",
-    "norm": "embeddings.LayerNorm.weight",
-    "norm_bias": "embeddings.LayerNorm.bias",
-    "projection": "embeddings_project.weight",
-    "projection_bias": "embeddings_project.bias",
-}
-_LAYER = {
-    "out": "attention.output.dense.weight",
-    "out_bias": "attention.output.dense.bias",
-    "norm1": "attention.output.LayerNorm.weight",
-    "norm1_bias": "attention.output.LayerNorm.bias",
-    "up": "intermediate.dense.weight",
-    "up_bias": "intermediate.dense.bias",
-    "down": "output.dense.weight",
-    "down_bias": "output.dense.bias",
-    "norm2": "output.LayerNorm.weight",
-    "norm2_bias": "output.LayerNorm.bias",
-}
-_HEADS = {  # family: (dense layer, its activation, last layer)
-    "bert": ("pooler.dense", "tanh", "classifier"),
-    "electra": ("classifier.dense", "gelu", "classifier.out_proj"),
-    "roberta": ("classifier.dense", "tanh", "classifier.out_proj"),
-}
-# What a file may have too much must not be part of what we read; buffers of old versions of transformers apart.
-_READ = re.compile(r"(^|\.)(embeddings|embeddings_project|encoder|classifier)\.(?!(position_ids|token_type_ids)$)")
 
 
 def has_head(source: str | Path) -> bool:
     """Is it a cross-encoder: has it a ranking head, or says that it should?"""
     config = read_config(source)
-    return _classifies(config) or f"{_HEADS[family_of(config)][2]}.weight" in tensor_names(resolve(source))
+    last = family_of(config).head(config).last
+    return bool(_classifies(config) or modules_of(source) or f"{last}.weight" in tensor_names(resolve(source)))
 
 
 def _classifies(config: Any) -> bool:
@@ -84,20 +57,30 @@ def from_hugging_face(
         ValueError: the model isn't supported, or the weights aren't whole; what is missing is named.
     """
     config = read_config(source)
-    shape = shape_of(config)
+    family = family_of(config)
+    shape = family.shape(config)
+    if split and not shape.splits:
+        raise ValueError(
+            f"split layout (layout='split', --layout split) lets positions restart, which a {config.model_type}'s "
+            "attention doesn't know: use joint layout, or another backbone"
+        )
+    modules = modules_of(source)
     if keep_head and not _classifies(config):
         config.num_labels = 1  # as sentence-transformers takes it
-    model = _load(source, config, keep_head=keep_head)
+    model = _load(source, config, keep_head=keep_head and not modules)
+    readouts: dict[int, nn.Module]
     if keep_head:
-        readouts = {0: InteractionReadout(shape.hidden), shape.layers: _head(model, family_of(config), shape)}
+        head = read_modular_head(source, shape.hidden) if modules else _head(model, family.head(config), shape)
+        readouts = {0: InteractionReadout(shape.hidden), shape.layers: head}
     else:
         kind_of_readout = split_readout if split else interaction_readout
         readouts = {depth: kind_of_readout(shape, depth) for depth in range(shape.layers + 1)}
         shape = replace(shape, split=split, first_cross=first_cross)
     encoder = Encoder(shape, readouts)
     with torch.no_grad():
-        for ours, theirs in body_tensors(encoder, model.base_model.state_dict()):
-            ours.copy_(theirs.view_as(ours))
+        state = model.base_model.state_dict()
+        for ours, name in body_tensors(encoder, family):
+            ours.copy_(state[name].view_as(ours))
     return encoder.eval(), config
 
 
@@ -131,10 +114,17 @@ def _load(source: str | Path, config: Any, *, keep_head: bool) -> Any:
             )
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{source} has no weights that can be read: {error}") from error
+    family = family_of(config)
+    head = family.head(config)
     missing = {name for name in found["missing_keys"] if keep_head or not name.startswith("pooler.")}
-    unexpected = {name for name in found["unexpected_keys"] if _READ.search(name)}
-    last = f"{_HEADS[family_of(config)][2]}.weight"
-    if keep_head and last in missing and all(re.search(r"(^classifier|(^|\.)pooler)\.", name) for name in missing):
+    read = family.roots | (
+        {head.dense.partition(".")[0], head.last.partition(".")[0]} - {"pooler"} if keep_head else set()
+    )
+    # What a file may have too much must not be part of what we read; buffers of old versions of transformers apart.
+    known = re.compile(rf"(^|\.)({'|'.join(sorted(read))})\.(?!(position_ids|token_type_ids)$)")
+    unexpected = {name for name in found["unexpected_keys"] if known.search(name)}
+    ranking = re.compile(rf"(^|\.)({'|'.join(name for name in (head.dense, head.norm, head.last) if name)})\.")
+    if keep_head and f"{head.last}.weight" in missing and all(map(ranking.search, missing)):
         raise ValueError(
             f"{source} is an encoder without a ranking head (it lacks {', '.join(sorted(missing))}): name a "
             "cross-encoder, or train it with `elasticranker train`"
@@ -142,7 +132,7 @@ def _load(source: str | Path, config: Any, *, keep_head: bool) -> Any:
     refuse_other_weights(
         source,
         missing=missing,
-        unexpected={name for name in unexpected if keep_head or not name.startswith("classifier.")},
+        unexpected=unexpected,
         mismatched={
             name: f"{tuple(there)} in the file, {tuple(here)} by config.json"
             for name, there, here in found["mismatched_keys"]
@@ -174,13 +164,12 @@ def to_hugging_face(encoder: Encoder, config: Any, depth: int) -> Any:
             f"the exit after layer {depth} has an {readout.kind} readout, which no Hugging Face head can express: "
             "export it with --onnx (`export_onnx`)"
         )
-    readout = _with_dense(readout, family)
+    readout = _as_in(family.head(config), readout, config.model_type)
     config = classifier_config(config, depth=depth, labels=readout.head.shape[0])
     model = AutoModelForSequenceClassification.from_config(config).float()  # made in the configuration's own dtype
     with torch.no_grad():
-        for ours, theirs in body_tensors(encoder, model.base_model.state_dict(), depth):
-            theirs.copy_(ours.reshape(theirs.shape))
-        for ours, theirs in _head_tensors(readout, model, family):
+        write_body(encoder, model.base_model.state_dict(), family, depth)
+        for ours, theirs in _head_tensors(readout, model, family.head(config)):
             theirs.copy_(ours)
     return model.eval()
 
@@ -193,7 +182,7 @@ def classifier_config(config: Any, *, depth: int, labels: int) -> Any:
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING as CLASSIFIERS
 
     config = copy.deepcopy(config)
-    config.num_hidden_layers = depth
+    family_of(config).cut(config, depth)
     if config.num_labels != labels:
         config.num_labels = labels
     classifier: Any = CLASSIFIERS[type(config)]
@@ -219,61 +208,95 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _head(model: Any, family: str, shape: Shape) -> ClsReadout:
-    readout = ClsReadout(shape.hidden, model.config.num_labels, pooler=_HEADS[family][1])
+def untrained_head(config: Any, hidden: int, labels: int) -> ClsReadout:
+    """A readout of the form that the head of a configuration's family has."""
+    head = family_of(config).head(config)
+    bias = not head.norm or bool(config.classifier_bias)
+    return ClsReadout(hidden, labels, head.activation, norm=head.epsilon, bias=bias, mean=head.mean)
+
+
+def _head(model: Any, head: Head, shape: Shape) -> ClsReadout:
+    readout = untrained_head(model.config, shape.hidden, model.config.num_labels)
     with torch.no_grad():
-        for ours, theirs in _head_tensors(readout, model, family):
+        for ours, theirs in _head_tensors(readout, model, head):
             ours.copy_(theirs)
     return readout
 
 
 @torch.no_grad()
-def _with_dense(readout: ClsReadout, family: str) -> ClsReadout:
+def _as_in(head: Head, readout: ClsReadout, model_type: str) -> ClsReadout:
     """The same function with the dense layer and the activation that the family's head has."""
-    activation = _HEADS[family][1]
-    if readout.pooler == activation:
+    form = readout.pooler, readout.epsilon, readout.mean
+    if form == (head.activation, head.epsilon, head.mean):
         return readout
-    if readout.pooler is not None or activation != "gelu":
+    if form != (None, None, False) or head.activation == "tanh" or head.norm or head.mean:
         had = f"a {readout.pooler} layer" if readout.pooler else "no layer between [CLS] and its logits"
+        had += " and a norm" * (readout.epsilon is not None) + " over mean states" * readout.mean
+        theirs = f"a {head.activation} layer" + " and a norm" * bool(head.norm) + " over mean states" * head.mean
         raise ValueError(
-            f"this exit has {had}, but the head of every Hugging Face model of the {family} family has a {activation} "
-            "layer there, which cannot express it exactly: export it with --onnx (`export_onnx`)"
+            f"this exit has {had}, but the head of this {model_type} in Hugging Face has {theirs} there, which "
+            "cannot express it exactly: export it with --onnx (`export_onnx`)"
         )
     labels, hidden = readout.head.shape
-    made = ClsReadout(hidden, labels, pooler=activation)
+    made = ClsReadout(hidden, labels, pooler=head.activation)
     one = torch.eye(labels)
-    for tensor in (made.dense, made.dense_bias, made.head):
-        tensor.zero_()
-    # gelu(z) - gelu(-z) = z, so two neurons carry a logit through.
+    made.dense.zero_()  # as its bias and the last layer are
+    # gelu(z) - gelu(-z) = z, as of relu, so two neurons carry a logit through.
     made.dense[: 2 * labels] = torch.cat([readout.head, -readout.head])
     made.head[:, : 2 * labels] = torch.cat([one, -one], dim=1)
     made.head_bias.copy_(readout.head_bias)
     return made
 
 
-def _head_tensors(readout: ClsReadout, model: Any, family: str) -> Iterator[tuple[Tensor, Tensor]]:
+def _head_tensors(readout: ClsReadout, model: Any, head: Head) -> Iterator[tuple[Tensor, Tensor]]:
     """Every tensor of a head: ours, and the Hugging Face model's (sharing its memory)."""
-    dense, _, last = _HEADS[family]
-    prefix = f"{model.base_model_prefix}." if dense.startswith("pooler") else ""
+    prefix = f"{model.base_model_prefix}." if head.dense.startswith("pooler") else ""
     state = model.state_dict()
-    yield readout.dense, state[f"{prefix}{dense}.weight"]
-    yield readout.dense_bias, state[f"{prefix}{dense}.bias"]
-    yield readout.head, state[f"{last}.weight"]
-    yield readout.head_bias, state[f"{last}.bias"]
+    yield readout.dense, state[f"{prefix}{head.dense}.weight"]
+    if head.norm:
+        yield readout.norm, state[f"{head.norm}.weight"]
+    for bias, name in ((readout.dense_bias, f"{prefix}{head.dense}.bias"), (readout.norm_bias, f"{head.norm}.bias")):
+        if bias is not None and name in state:
+            yield bias, state[name]
+        elif bias is not None and bias.any():
+            raise ValueError(
+                f"this exit's head has a bias where its Hugging Face model has none ({name}), which cannot express it: "
+                "export it with --onnx (`export_onnx`)"
+            )
+    yield readout.head, state[f"{head.last}.weight"]
+    yield readout.head_bias, state[f"{head.last}.bias"]
 
 
-def body_tensors(
-    encoder: Encoder, state: dict[str, Tensor], depth: int | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every tensor of the embeddings and the first `depth` layers (default: all): ours by head, and Hugging Face's."""
-    for ours, theirs in _EMBEDDINGS.items():
-        if hasattr(encoder.embeddings, ours):
-            yield getattr(encoder.embeddings, ours), state[theirs]
-    for index in range(encoder.shape.layers if depth is None else depth):
-        layer = encoder.layer(index)
-        prefix = f"encoder.layer.{index}."
-        for part, name in enumerate(("query", "key", "value")):
-            yield layer.qkv[part], state[f"{prefix}attention.self.{name}.weight"]
-            yield layer.qkv_bias[part], state[f"{prefix}attention.self.{name}.bias"]
-        for ours, theirs in _LAYER.items():
-            yield getattr(layer, ours), state[prefix + theirs]
+def body_tensors(encoder: Encoder, family: Family, depth: int | None = None) -> Iterator[tuple[Tensor, str]]:
+    """Every tensor of the embeddings and the first `depth` layers (default: all): ours by head, and its name there."""
+    for path, name in family.body.items():
+        if (tensor := _at(encoder, path)) is not None:
+            yield tensor, name
+    shape = encoder.shape
+    for which in sorted({shape.own(index) for index in range(shape.layers if depth is None else depth)}):
+        for path, name in family.layer.items():
+            if (tensor := _at(encoder.layers[which], path)) is not None:
+                yield tensor, name.format(which)
+
+
+def _at(module: Any, path: str) -> Any:
+    """What an attribute's path leads to; None where there is none."""
+    for part in path.split("."):
+        module = module[int(part)] if part.isdigit() else getattr(module, part, None)
+    return module
+
+
+def write_body(encoder: Encoder, state: dict[str, Tensor], family: Family, depth: int | None = None) -> None:
+    """Copy the first `depth` layers (default: all) into the state of a Hugging Face encoder.
+
+    Raises:
+        ValueError: layers that share a tensor there differ in it.
+    """
+    written: dict[str, Tensor] = {}
+    for ours, name in body_tensors(encoder, family, depth):
+        if not torch.equal(written.setdefault(name, ours), ours):
+            raise ValueError(
+                f"its layers no longer agree in {name}, of which Hugging Face has one for all (heads were reordered "
+                "for narrower widths): export it with --onnx (`export_onnx`)"
+            )
+        state[name].copy_(ours.reshape(state[name].shape))

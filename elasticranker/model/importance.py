@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from elasticranker.model.encoder import Encoder, Group, across_mask, padding_mask, run_layer
+from elasticranker.model.encoder import Encoder, Group, across_mask, padding_mask
 from elasticranker.model.pairs import Batch
 
 
@@ -38,7 +38,7 @@ def measure_importance(
         dtype: of the computation.
     """
     importance = Importance(encoder)
-    weights = [type(layer)(*(tensor.detach() for tensor in layer)) for layer in encoder.weights(1.0, dtype)]
+    weights = [layer.map(Tensor.detach) for layer in encoder.weights(1.0, dtype)]
     for batches, loss in samples:
         head_gates = torch.ones_like(importance.heads, dtype=dtype).requires_grad_()
         neuron_gates = torch.ones_like(importance.neurons, dtype=dtype).requires_grad_()
@@ -49,9 +49,8 @@ def measure_importance(
             across = across_mask(batch.first, hidden.shape[1], dtype, hidden.device)
             read = {0: encoder.read(hidden, 0, batch.segments)} if 0 in encoder.depths else {}
             for index, layer in enumerate(weights):
-                after = run_layer(
+                after = layer.run(
                     hidden.flatten(0, 1),
-                    layer,
                     [Group(hidden.shape[0], hidden.shape[1], padding, across)],
                     encoder.shape,
                     head_gate=head_gates[index],
@@ -70,15 +69,8 @@ def measure_importance(
 @torch.no_grad()
 def reorder(encoder: Encoder, importance: Importance) -> None:
     """Put the most important heads and neurons of every layer first (in place; the function stays the same)."""
-    for index in range(encoder.shape.layers):
-        layer = encoder.layer(index)
-        heads = importance.heads[index].argsort(descending=True, stable=True)
-        neurons = importance.neurons[index].argsort(descending=True, stable=True)
-        layer.qkv.copy_(layer.qkv[:, heads])
-        layer.qkv_bias.copy_(layer.qkv_bias[:, heads])
-        layer.out.copy_(layer.out[:, heads])
-        if hasattr(layer, "cross"):
-            layer.cross.copy_(layer.cross[heads])
-        layer.up.copy_(layer.up[neurons])
-        layer.up_bias.copy_(layer.up_bias[neurons])
-        layer.down.copy_(layer.down[:, neurons])
+    shape = encoder.shape
+    for which in range(shape.distinct):
+        places = [index for index in range(shape.layers) if shape.own(index) == which]
+        heads, neurons = importance.heads[places].sum(0), importance.neurons[places].sum(0)
+        encoder.layer(places[0]).reorder(*(x.argsort(descending=True, stable=True) for x in (heads, neurons)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from elasticranker.model.checkpoint import Checkpoint, load
 if TYPE_CHECKING:
     import torch
 
-    from elasticranker.model.encoder import LayerWeights
+    from elasticranker.model.encoder import Weights
     from elasticranker.model.engine import Engine
     from elasticranker.model.speed import SpeedProfile
     from elasticranker.planning.ladder import Ladder
@@ -72,14 +73,14 @@ class Loaded:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._lock = threading.RLock()
-        self._weights: dict[float, list[LayerWeights]] = {}
+        self._weights: dict[float, Sequence[Weights]] = {}
         self.warned = False  # of texts that are cut: once for all rankers that share this
 
     def __reduce__(self) -> tuple[type[Loaded], tuple[Settings]]:
         return Loaded, (self.settings,)
 
     @classmethod
-    def of(cls, settings: Settings, checkpoint: Checkpoint, weights: dict[float, list[LayerWeights]]) -> Loaded:
+    def of(cls, settings: Settings, checkpoint: Checkpoint, weights: dict[float, Sequence[Weights]]) -> Loaded:
         """One over tensors that exist already, by width: for a process that shares the weights of another."""
         loaded = cls(settings)
         loaded.__dict__["checkpoint"] = checkpoint

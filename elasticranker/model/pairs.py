@@ -178,7 +178,8 @@ class PairEncoder:
             types[row, second : end + len(shape.after)] = shape.second_type
             query_ends[row], document_ends[row] = middle, end
         middles, ends = torch.from_numpy(query_ends), torch.from_numpy(document_ends)
-        where = segments(start, middles, middles + len(shape.between), ends, min(slots, tokens), tokens)
+        seconds = middles + len(shape.between)
+        where = segments(start, middles, seconds, ends, min(slots, tokens), tokens, len(shape.after))
         blank = blank_after(ends + len(shape.after), tokens)
         return Batch(torch.from_numpy(ids), torch.from_numpy(types), blank, where)
 

@@ -41,12 +41,16 @@ class Products(NamedTuple):
         plain: `(x, weight, bias)` to `[N, M]`.
         activated: `(x, weight, bias)` to `[N, M]`, the layer's activation applied.
         added: `(x, weight, bias, residual)` to `[N, M]`, `residual` added.
+        gated: `(x, weight, bias, factor)` to `[N, M]`, times `factor`.
+
+    A bias may be None.
     """
 
     cut: Callable[[Tensor], Sequence[Tensor]]
-    plain: Callable[[Tensor, Tensor, Tensor], Tensor]
-    activated: Callable[[Tensor, Tensor, Tensor], Tensor]
-    added: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    plain: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    activated: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    added: Callable[[Tensor, Tensor, Tensor | None, Tensor], Tensor]
+    gated: Callable[[Tensor, Tensor, Tensor | None, Tensor], Tensor]
 
 
 def written_out(activation: str) -> Products:
@@ -57,6 +61,7 @@ def written_out(activation: str) -> Products:
         F.linear,
         lambda x, weight, bias: act(F.linear(x, weight, bias)),
         lambda x, weight, bias, residual: residual + F.linear(x, weight, bias),
+        lambda x, weight, bias, factor: factor * F.linear(x, weight, bias),
     )
 
 
@@ -83,6 +88,7 @@ def choose(activation: str, dtype: torch.dtype, device: torch.device, *, most: i
         lambda x, weight, bias: fused(x, weight, bias, "none", [], ""),
         lambda x, weight, bias: fused(x, weight, bias, name, [], algorithm),
         lambda x, weight, bias, residual: fused.binary(x, residual, weight, bias, "add"),
+        lambda x, weight, bias, factor: fused.binary(x, factor, weight, bias, "mul"),
     )
 
 

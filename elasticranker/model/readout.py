@@ -11,13 +11,13 @@ cross-encoders that exist.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-POOLERS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "gelu": F.gelu}
+POOLERS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "gelu": F.gelu, "relu": F.relu}
 
 
 class Segments(NamedTuple):
@@ -31,21 +31,29 @@ class Segments(NamedTuple):
     document: Tensor  # bool [B, T]: is this position a document token?
     first_slots: int
     texts: Tensor | None = None  # bool [B, 2, T], split layout only: the query's and the document's own positions
+    lengths: Tensor | None = None  # int64 [B], joint layout only: tokens of the pair, special ones included
 
     def to(self, device: torch.device) -> Segments:
         """The same on another device."""
         texts = None if self.texts is None else self.texts.to(device)
-        return Segments(self.query.to(device), self.document.to(device), self.first_slots, texts)
+        lengths = None if self.lengths is None else self.lengths.to(device)
+        return Segments(self.query.to(device), self.document.to(device), self.first_slots, texts, lengths)
 
 
 def segments(
-    query_start: int, query_ends: Tensor, doc_starts: Tensor, doc_ends: Tensor, first_slots: int, tokens: int
+    query_start: int,
+    query_ends: Tensor,
+    doc_starts: Tensor,
+    doc_ends: Tensor,
+    first_slots: int,
+    tokens: int,
+    after: int = 0,
 ) -> Segments:
-    """`Segments` from the half-open positions `[B]` of the query's and the document's tokens."""
+    """`Segments` from the half-open positions `[B]` of the query's and the document's tokens; `after` more follow."""
     position = torch.arange(tokens, device=query_ends.device)
     query = (position[:first_slots] >= query_start) & (position[:first_slots] < query_ends[:, None])
     document = (position >= doc_starts[:, None]) & (position < doc_ends[:, None])
-    return Segments(query, document, first_slots)
+    return Segments(query, document, first_slots, lengths=doc_ends + after)
 
 
 class ClsReadout(nn.Module):
@@ -53,32 +61,69 @@ class ClsReadout(nn.Module):
 
     One label: its logit is the score. Two labels (as trained with cross-entropy over "not relevant", "relevant"): the
     score is the difference of the logits, the log-odds of relevance.
+
+    Args:
+        hidden: hidden size.
+        labels: one or two.
+        pooler: the dense layer's activation; None for no dense layer.
+        norm: epsilon of a layer norm after the dense layer (ModernBERT); None for none.
+        bias: have the dense layer and its norm one?
+        mean: read the mean of a pair's states instead of `[CLS]`.
     """
 
     kind = "cls"
+    dense_bias: nn.Parameter | None
+    norm_bias: nn.Parameter | None
 
-    def __init__(self, hidden: int, labels: int = 1, pooler: str | None = None) -> None:
+    def __init__(
+        self,
+        hidden: int,
+        labels: int = 1,
+        pooler: str | None = None,
+        *,
+        norm: float | None = None,
+        bias: bool = True,
+        mean: bool = False,
+    ) -> None:
         super().__init__()
         if labels not in (1, 2):
             raise ValueError(f"labels={labels}: a reranker's head has one or two logits")
-        self.pooler = pooler
+        self.pooler, self.epsilon, self.mean = pooler, norm, mean
+        self.options: dict[str, Any] = {"labels": labels, "pooler": pooler}
+        self.options |= {"norm": norm, "bias": bias, "mean": mean} if norm is not None or mean or not bias else {}
+        self.dense_bias = self.norm_bias = None
         if pooler is not None:
             self.dense = nn.Parameter(torch.empty(hidden, hidden).normal_(std=0.02))
-            self.dense_bias = nn.Parameter(torch.zeros(hidden))
+            if bias:
+                self.dense_bias = nn.Parameter(torch.zeros(hidden))
+        if norm is not None:
+            self.norm = nn.Parameter(torch.ones(hidden))
+            if bias:
+                self.norm_bias = nn.Parameter(torch.zeros(hidden))
         self.head = nn.Parameter(torch.zeros(labels, hidden))
         self.head_bias = nn.Parameter(torch.zeros(labels))
 
-    def logits(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor, where: Segments | None = None) -> Tensor:
         """Logits `[B, labels]` (float32) of hidden states `[B, T, H]`, as the Hugging Face model gives them."""
-        first = hidden[:, 0].float()
+        read = _mean(hidden.float(), where) if self.mean else hidden[:, 0].float()
         if self.pooler is not None:
-            first = POOLERS[self.pooler](F.linear(first, self.dense, self.dense_bias))
-        return F.linear(first, self.head, self.head_bias)
+            read = POOLERS[self.pooler](F.linear(read, self.dense, self.dense_bias))
+        if self.epsilon is not None:
+            read = F.layer_norm(read, self.norm.shape, self.norm, self.norm_bias, self.epsilon)
+        return F.linear(read, self.head, self.head_bias)
 
     def forward(self, hidden: Tensor, where: Segments) -> Tensor:
         """Scores `[B]` (float32) of hidden states `[B, T, H]`."""
-        logits = self.logits(hidden)
+        logits = self.logits(hidden, where)
         return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+
+
+def _mean(hidden: Tensor, where: Segments | None) -> Tensor:
+    """Mean `[B, H]` of the states `[B, T, H]` of a pair's tokens, special ones included."""
+    if where is None or where.lengths is None:
+        raise ValueError("the mean of a pair's states is read in joint layout only: use a PairEncoder")
+    present = torch.arange(hidden.shape[1], device=hidden.device) < where.lengths[:, None]
+    return (hidden * present[..., None]).sum(1) / where.lengths[:, None]
 
 
 class InteractionReadout(nn.Module):
@@ -171,9 +216,9 @@ class SplitReadout(InteractionReadout):
 
 
 def make_readout(
-    hidden: int, *, readout: str, labels: int = 1, pooler: str | None = None, projected: bool = True
+    hidden: int, *, readout: str, labels: int = 1, pooler: str | None = None, projected: bool = True, **head: Any
 ) -> nn.Module:
-    """A readout by the name that checkpoints give it.
+    """A readout by the name that checkpoints give it; `head` is more of `ClsReadout`.
 
     Raises:
         ValueError: an unknown name.
@@ -183,5 +228,5 @@ def make_readout(
     if readout == SplitReadout.kind:
         return SplitReadout(hidden, projected)
     if readout == ClsReadout.kind:
-        return ClsReadout(hidden, labels, pooler)
+        return ClsReadout(hidden, labels, pooler, **head)
     raise ValueError(f"unknown readout {readout!r}: this version knows 'interaction', 'split' and 'cls'")

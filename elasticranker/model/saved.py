@@ -93,7 +93,7 @@ def read_settings(source: str | Path, tokenizer: Any, *, kind: str = "CrossEncod
     options = _json(folder / "sentence_bert_config.json", {})
     if tokenizer.tokenize("A") == tokenizer.tokenize("a"):
         options.pop("do_lower_case", None)  # it does so anyway
-    _refuse_unknown(source, first, others if kind == "CrossEncoder" else [], options, kind)
+    _refuse_unknown(source, first, bool(others) and kind == "CrossEncoder", options, kind)
     prompts = {name: text or "" for name, text in (saved.get("prompts") or {}).items()}
     name = saved.get("default_prompt_name")
     if name is not None and name not in prompts:
@@ -106,10 +106,13 @@ def read_settings(source: str | Path, tokenizer: Any, *, kind: str = "CrossEncod
     )
 
 
-def _refuse_unknown(source: str | Path, first: Any, others: list[Any], options: dict[str, Any], kind: str) -> None:
-    """Refuse modules and options of sentence-transformers that would change scores and aren't done here."""
-    task = "sequence-classification" if kind == "CrossEncoder" else "feature-extraction"
-    unknown = [f"the module {module.get('type')}" for module in others]
+def _refuse_unknown(source: str | Path, first: Any, modular: bool, options: dict[str, Any], kind: str) -> None:
+    """Refuse options of sentence-transformers that would change scores and aren't done here.
+
+    A cross-encoder's head of modules is checked by `elasticranker.model.modular`, which reads it.
+    """
+    task = "sequence-classification" if kind == "CrossEncoder" and not modular else "feature-extraction"
+    unknown = []
     if not str(first.get("type")).endswith(".Transformer") or first.get("path"):
         unknown.append(f"the module {first.get('type')} in {first.get('path') or 'its folder'}")
     for name, value in options.items():

@@ -24,6 +24,8 @@ class CostModel:
         readouts: depth to what its exit multiplies: `interaction`, `split` with `+projection` where there is one, or
             `cls/<labels>` with `+pooler` where there is one.
         apart: layers, from the first on, in which the two texts of a pair don't see each other (split layout).
+        gates: projections `g` that a feed-forward neuron is made of (2: gated).
+        windows: a layer's reach, how many tokens a token looks to either side; 0 for all of them. Empty: all are 0.
 
     Example:
         >>> cost = CostModel(12, 384, 12, 32, 1536, 384, {12: "cls/1"})
@@ -39,12 +41,21 @@ class CostModel:
     embedding: int
     readouts: dict[int, str]
     apart: int = 0
+    gates: int = 1
+    windows: tuple[int, ...] = ()
 
-    def layer(self, tokens: int, width: float) -> int:
-        """One layer on `tokens` (bucketed) tokens: `2tH 3hd + 4 t^2 hd + 2t hd H + 4tHf`."""
+    def layer(self, tokens: int, width: float, window: int = 0) -> int:
+        """One layer on `tokens` (bucketed) tokens: `2tH 3hd + 4a hd + 2t hd H + 2(g+1)tHf`, with `a` by `attended`."""
         inner = max(1, round(self.heads * width)) * self.head_size
         neurons = max(1, round(self.neurons * width))
-        return 8 * tokens * self.hidden * inner + 4 * tokens * tokens * inner + 4 * tokens * self.hidden * neurons
+        projections = 8 * tokens * self.hidden * inner + 2 * (self.gates + 1) * tokens * self.hidden * neurons
+        return projections + 4 * attended(tokens, window) * inner
+
+    def layers_of(self, tokens: int, width: float, since: int, depth: int) -> int:
+        """The layers after the first `since`, up to `depth`."""
+        if not self.windows:
+            return (depth - since) * self.layer(tokens, width)
+        return sum(self.layer(tokens, width, window) for window in self.windows[since:depth])
 
     def exit(self, tokens: int, slots: int, depth: int) -> int:
         """The readout after `depth` layers: what it multiplies for `tokens` tokens, `slots` of them the query's."""
@@ -83,11 +94,29 @@ class CostModel:
         depth = min(depth, self.apart)
         if not self.apart or (since is not None and since >= depth):
             return 0
-        return (self.start(slots) if since is None else 0) + (depth - (since or 0)) * self.layer(slots, width)
+        return (self.start(slots) if since is None else 0) + self.layers_of(slots, width, since or 0, depth)
 
     def __hash__(self) -> int:
-        sizes = (self.layers, self.hidden, self.heads, self.neurons, self.embedding, self.apart)
-        return hash((sizes, tuple(self.readouts.items())))
+        sizes = (self.layers, self.hidden, self.heads, self.neurons, self.embedding, self.apart, self.gates)
+        return hash((sizes, self.windows, tuple(self.readouts.items())))
+
+
+def blocks(tokens: int, window: int) -> int:
+    """In how many blocks of `window` tokens attention within a window is computed; 0 where all of it is cheaper.
+
+    A block's tokens see it and its two neighbours, so three blocks are multiplied for each.
+
+    Example:
+        >>> blocks(512, 64), blocks(128, 64)
+        (8, 0)
+    """
+    count = -(-tokens // window) if window else 0
+    return count if 3 * count * window * window < tokens * tokens else 0
+
+
+def attended(tokens: int, window: int = 0) -> int:
+    """Pairs of tokens that a layer's attention multiplies: all, or blocks within a window."""
+    return 3 * blocks(tokens, window) * window * window or tokens * tokens
 
 
 @lru_cache(maxsize=65536)
@@ -96,6 +125,5 @@ def _pair(cost: CostModel, tokens: int, slots: int, depth: int, width: float, si
     document = tokens - slots if cost.apart else tokens
     once = cost.start(document) if since is None else 0
     alone = max(0, min(depth, cost.apart) - done)
-    together = depth - done - alone
-    layers = alone * cost.layer(document, width) + together * cost.layer(tokens, width)
+    layers = cost.layers_of(document, width, done, done + alone) + cost.layers_of(tokens, width, done + alone, depth)
     return once + layers + cost.exit(tokens, slots, depth)

@@ -130,10 +130,10 @@ class _Reader:
     """From texts, or pairs of texts, to what a model takes, on its device."""
 
     def __init__(self, model: Any, tokenizer: Any, limit: int | None, *, padding_side: str | None = None) -> None:
-        from elasticranker.model.configuration import FAMILIES
+        from elasticranker.model.families import MPNET, ROBERTA
 
         positions = getattr(model.config, "max_position_embeddings", None) or float("inf")
-        if FAMILIES.get(model.config.model_type) == "roberta":
+        if model.config.model_type in (*ROBERTA.types, *MPNET.types):
             positions -= model.config.pad_token_id + 1  # its positions start behind the padding token's
         allowed = min(positions, tokenizer.model_max_length)
         if limit is not None and not 1 <= limit <= allowed:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from elasticranker.cli import guarded
 from elasticranker.commands.arguments import (
@@ -23,12 +24,14 @@ from elasticranker.commands.arguments import (
     read_candidates,
 )
 from elasticranker.commands.resuming import MEASURED
+from experiments.peers.shapes import SHAPES, write_shape
 
 EXAMPLES = """examples:
   python -m experiments.peers python-docs --queries 8 --output bench
   python -m experiments.peers ./dl19 --candidates bm25.trec --queries 10 --threads 2 --output bench
   python -m experiments.peers ./dl19 --candidates bm25.trec --parts methods --output methods
-  python -m experiments.peers ./dl19 --candidates bm25.trec --parts sizes --max-length 512 --output sizes"""
+  python -m experiments.peers ./dl19 --candidates bm25.trec --parts sizes --max-length 512 --output sizes
+  python -m experiments.peers ./dl19 --candidates bm25.trec --parts runtimes --shape ettin-32m --output ettin"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIBRARY",
         help="leave out sentence-transformers, onnxruntime, openvino or flashrank",
     )
+    parser.add_argument(
+        "--shape",
+        choices=SHAPES,
+        help="compare on a random model of this shape instead of --model: its speed is real, its ranking is not",
+    )
     add_result_arguments(parser)
     add_model_arguments(parser)
 
@@ -95,6 +103,8 @@ def run(args: argparse.Namespace) -> None:
         note=args.note,
     )
     writable_folder(args.output)
+    if args.shape is not None:
+        args.model = str(write_shape(args.shape, Path(args.output) / args.shape))
     ranker = make_ranker(args)
     collection, candidates = read_candidates(args, ranker)
     arguments = dict(vars(args))

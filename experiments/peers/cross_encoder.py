@@ -18,10 +18,9 @@ from torch import Tensor, nn
 
 from elasticranker.files import read_json, write_json, write_tensors
 from elasticranker.model.checkpoint import Checkpoint
-from elasticranker.model.configuration import family_of
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.export import SubNetScorer, export_hugging_face
-from elasticranker.model.huggingface import quiet
+from elasticranker.model.huggingface import quiet, untrained_head
 from elasticranker.model.pairs import PairEncoder, Template
 from elasticranker.model.readout import ClsReadout, make_readout
 from elasticranker.planning.plan import Floats
@@ -43,14 +42,13 @@ def plain_copy(checkpoint: Checkpoint, folder: str | Path) -> Path:
         The folder.
     """
     shape = checkpoint.encoder.shape
-    pooler = "gelu" if family_of(checkpoint.config) == "electra" else "tanh"
-    encoder = Encoder(shape, {shape.layers: ClsReadout(shape.hidden, labels=1, pooler=pooler)})
+    encoder = Encoder(shape, {shape.layers: untrained_head(checkpoint.config, shape.hidden, labels=1)})
     body = {name: value for name, value in checkpoint.encoder.state_dict().items() if not name.startswith("exits.")}
     encoder.load_state_dict(body, strict=False)
     folder = export_hugging_face(replace(checkpoint, encoder=encoder.eval()), folder, depth=shape.layers)
     readout = cast(nn.Module, checkpoint.encoder.exits[str(shape.layers)])
     labels = readout.head.shape[0] if isinstance(readout, ClsReadout) else 1
-    kind = {"readout": readout.kind, "labels": labels, "pooler": getattr(readout, "pooler", None)}
+    kind = {"readout": readout.kind, "labels": labels} | getattr(readout, "options", {})
     write_tensors(folder / READOUT, readout.state_dict())
     write_json(folder / KIND, kind)
     return folder

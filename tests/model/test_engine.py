@@ -49,9 +49,9 @@ def scores(ranking) -> np.ndarray:
     return by_candidate
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return elastic(tmp_path_factory.mktemp("elastic"))
+@pytest.fixture(scope="module", params=["bert", "mpnet", "albert", "modernbert"])
+def checkpoint(request, tmp_path_factory):
+    return elastic(tmp_path_factory.mktemp("elastic"), request.param)
 
 
 @pytest.mark.parametrize("batch_size", [8, 64, 4096])
@@ -142,8 +142,9 @@ def test_reused_hidden_states_give_the_scores_of_a_fresh_run(checkpoint, width: 
 def test_a_narrower_sub_network_is_a_prefix_of_heads_and_neurons(checkpoint) -> None:
     half = checkpoint.encoder.weights(0.5, torch.float32)[0]
     whole = checkpoint.encoder.layers[0]
-    assert half.up.shape[0] == checkpoint.encoder.shape.neurons // 2
-    assert torch.equal(half.up, whole.up[: half.up.shape[0]])
+    kept = checkpoint.encoder.shape.neurons // 2
+    assert half.up.shape[-2] == kept
+    assert torch.equal(half.up, whole.up[..., :kept, :])
     assert torch.equal(half.qkv, whole.qkv[:, :2].reshape(-1, checkpoint.encoder.shape.hidden))
 
 

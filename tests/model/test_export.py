@@ -15,12 +15,13 @@ from elasticranker.cli import main
 from elasticranker.model.checkpoint import Checkpoint, load
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.export import export_hugging_face, export_onnx
+from elasticranker.model.huggingface import untrained_head
 from elasticranker.model.importance import Importance, reorder
 from elasticranker.model.readout import ClsReadout, InteractionReadout
 from tests.backbones import save_backbone
 from tests.planning.test_cost import engine_of
 
-ACTIVATION = {"bert": "tanh", "electra": "gelu", "roberta": "tanh"}
+ONCE = ["distilbert", "mpnet", "albert", "modernbert"]  # their layers, but not every readout again
 PAIRS = [
     ("who is at the bank", "the river bank"),
     ("cat", ""),
@@ -35,15 +36,19 @@ def checkpoint_of(folder: Path, family: str, *, labels: int = 1, pooler: str | N
     made = load(save_backbone(folder, family, labels))
     torch.manual_seed(1)
     hidden = made.encoder.shape.hidden
-    pooler = ACTIVATION[family] if pooler == "its own" else pooler
+    own = pooler == "its own"
     readouts: dict[int, torch.nn.Module] = {depth: InteractionReadout(hidden) for depth in (0, 2)}
-    readouts |= {depth: ClsReadout(hidden, labels, pooler) for depth in (1, 3)}
+    readouts |= {
+        depth: untrained_head(made.config, hidden, labels) if own else ClsReadout(hidden, labels, pooler)
+        for depth in (1, 3)
+    }
     encoder = Encoder(made.encoder.shape, readouts)
     for parameter in encoder.exits.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     encoder.load_state_dict(made.encoder.state_dict() | encoder.exits.state_dict(prefix="exits."), strict=False)
     importance = Importance(encoder)
-    importance.heads.uniform_()
+    if family != "mpnet":
+        importance.heads.uniform_()
     importance.neurons.uniform_()
     reorder(encoder, importance)
     checkpoint = Checkpoint(encoder.eval(), made.tokenizer, made.config, widths=(1.0, 0.5))
@@ -71,7 +76,7 @@ def margin(logits: np.ndarray) -> np.ndarray:
     return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
 
 
-@pytest.mark.parametrize("family", ACTIVATION)
+@pytest.mark.parametrize("family", ["bert", "electra", "roberta", *ONCE])
 @pytest.mark.parametrize("labels", [1, 2])
 def test_hugging_face_gives_the_same_scores(tmp_path: Path, family: str, labels: int) -> None:
     checkpoint = checkpoint_of(tmp_path, family, labels=labels)
@@ -79,6 +84,26 @@ def test_hugging_face_gives_the_same_scores(tmp_path: Path, family: str, labels:
         logits = hugging_face_logits(export_hugging_face(checkpoint, tmp_path / f"plain-{depth}", depth=depth))
         assert logits.shape == (len(PAIRS), labels)
         np.testing.assert_allclose(margin(logits), engine_scores(checkpoint, depth), atol=1e-4)
+
+
+def test_heads_in_an_order_of_their_own_in_every_layer_are_no_mpnet_of_hugging_faces(tmp_path: Path) -> None:
+    checkpoint = checkpoint_of(tmp_path, "mpnet")
+    importance = Importance(checkpoint.encoder)
+    importance.heads[1, 2] = 1
+    before = engine_scores(checkpoint, 3)
+    reorder(checkpoint.encoder, importance)
+    np.testing.assert_allclose(engine_scores(checkpoint, 3), before, atol=1e-4)
+    with pytest.raises(ValueError, match=r"no longer agree in encoder\.relative_attention_bias\.weight.*--onnx"):
+        export_hugging_face(checkpoint, tmp_path / "plain", depth=3)
+
+
+def test_a_head_with_a_bias_more_than_its_model_is_refused(tmp_path: Path) -> None:
+    checkpoint = checkpoint_of(tmp_path, "modernbert")
+    checkpoint.encoder.exits["3"] = readout = ClsReadout(32, 1, "gelu", norm=1e-5)
+    assert export_hugging_face(checkpoint, tmp_path / "zeros", depth=3).is_dir()
+    torch.nn.init.ones_(readout.norm_bias)
+    with pytest.raises(ValueError, match=r"none \(head\.norm\.bias\).*--onnx"):
+        export_hugging_face(checkpoint, tmp_path / "plain", depth=3)
 
 
 @pytest.mark.parametrize("labels", [1, 2])
@@ -135,8 +160,13 @@ def onnx_scores(folder: Path, pairs: list[tuple[str, str]], **padding: Any) -> n
 SUBNETS = [(0, 1.0), (1, 0.5), (2, 0.5), (3, 1.0)]
 
 
-@pytest.mark.parametrize("family", ACTIVATION)
-@pytest.mark.parametrize(("depth", "width"), SUBNETS)
+@pytest.mark.parametrize(
+    ("family", "depth", "width"),
+    [
+        *((family, *subnet) for family in ("bert", "electra", "roberta") for subnet in SUBNETS),
+        *((family, 3, 0.5) for family in ONCE),
+    ],
+)
 def test_onnx_gives_the_same_scores(tmp_path: Path, family: str, depth: int, width: float) -> None:
     pytest.importorskip("onnxscript", reason="needs the extra onnx")
     odd = {"labels": 2, "pooler": None} if depth == 1 else {}

@@ -20,13 +20,12 @@ from elasticranker.model.weights import tensor_names
 from elasticranker.training.teachers.cross_encoder import CrossEncoderTeacher
 from elasticranker.training.teachers.teacher import open_teacher
 from elasticranker.training.trainer.rank_stage import ElasticTrainer
-from tests.backbones import save_backbone
+from tests.backbones import FAMILIES, save_backbone
 from tests.model.test_parity import FRAME, vanilla_logits
 from tests.planning.test_cost import elastic
 from tests.training.tiny import make_groups
 
 Tensors = dict[str, torch.Tensor]
-FAMILIES = ["bert", "electra", "roberta"]
 
 
 def change_weights(folder: str | Path, change: Callable[[Tensors], Tensors]) -> None:

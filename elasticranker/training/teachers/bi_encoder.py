@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elasticranker.model.checkpoint import fingerprint
-from elasticranker.model.encoder import blank_after, padding_mask
+from elasticranker.model.encoder import Weights, blank_after, padding_mask
 from elasticranker.model.huggingface import from_hugging_face
 from elasticranker.model.saved import SavedSettings, read_settings, read_tokenizer
 from elasticranker.progress import bar
@@ -30,7 +30,7 @@ class BiEncoderTeacher:
     Choose it over a cross-encoder teacher where there are many candidates a query: texts are embedded once.
 
     Args:
-        source: Hugging Face id or folder of an encoder (BERT, ELECTRA, RoBERTa families).
+        source: Hugging Face id or folder of an encoder of a supported family.
         query_prefix: put before queries; by default the saved prompt, `"query: "` for an E5, or nothing.
         document_prefix: put before documents; likewise, `"passage: "` for an E5.
         max_length: tokens kept of a text; by default 160, or the encoder's own limit where that is less.
@@ -107,7 +107,7 @@ class BiEncoderTeacher:
                 moving.update(len(rows))
         return vectors
 
-    def _pool(self, rows: list[list[int]], longest: int, weights: list) -> Tensor:
+    def _pool(self, rows: list[list[int]], longest: int, weights: Sequence[Weights]) -> Tensor:
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
         ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id or 0)
         for index, row in enumerate(rows):
@@ -115,7 +115,7 @@ class BiEncoderTeacher:
         ids = ids.to(self.device)
         blank = blank_after(lengths, longest)
         hidden = self.encoder.embeddings(ids, torch.zeros_like(ids), self.dtype)
-        hidden = self.encoder.run_layers(hidden, weights, padding_mask(blank, self.dtype))
+        hidden = self.encoder.states(self.encoder.run_layers(hidden, weights, padding_mask(blank, self.dtype)))
         if self.pooling == "cls":
             return F.normalize(hidden[:, 0].float(), dim=-1).half()
         return F.normalize((hidden.float() * ~blank[..., None]).sum(1), dim=-1).half()

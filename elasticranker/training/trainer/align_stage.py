@@ -55,7 +55,7 @@ class RelationTeacher:
         hidden = self.encoder.embeddings(batch.ids, batch.types, self.dtype)
         padding = padding_mask(blank_after(batch.lengths, hidden.shape[1]), self.dtype)
         hidden = self.encoder.run_layers(hidden, self.weights[:-1], padding)
-        return relations(project(hidden, self.weights[-1]), batch.lengths, self.heads)
+        return relations(project(hidden, self.weights[-1], self.encoder.shape), batch.lengths, self.heads)
 
 
 class AlignStep(nn.Module):
@@ -105,7 +105,9 @@ class AlignStep(nn.Module):
             for depth in self.depths:
                 hidden = self.encoder.run_layers(hidden, weights[done : depth - 1], padding)
                 done = depth - 1
-                student = relations(project(hidden, weights[done]), batch.lengths, self.teacher.heads)
+                student = relations(
+                    project(hidden, weights[done], self.encoder.shape), batch.lengths, self.teacher.heads
+                )
                 losses.append(relation_loss(student, target, batch.lengths).sum())
             sums.append(torch.stack(losses))
         return torch.stack(sums).sum(0)
@@ -240,5 +242,12 @@ def freeze_unaligned(encoder: Encoder, *, freeze_tokens: bool) -> None:
     """Leave out of training what the relation loss doesn't depend on, and the token embeddings if so wished."""
     encoder.exits.requires_grad_(False)
     encoder.embeddings.token.requires_grad_(not freeze_tokens)
-    for name, parameter in encoder.layer(encoder.shape.layers - 1).named_parameters():
-        parameter.requires_grad_(name.startswith("qkv"))
+    if encoder.final is not None:
+        encoder.final.requires_grad_(False)
+    last, shape = encoder.shape.layers - 1, encoder.shape
+    if shape.own(last) in (shape.own(index) for index in range(last)):
+        return  # shared with a layer of which more counts
+    layer = encoder.layer(last)
+    for name, parameter in layer.named_parameters():
+        if not name.startswith(layer.projecting):
+            parameter.requires_grad_(False)

@@ -12,15 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from elasticranker.model.encoder import LayerWeights
+from elasticranker.model.encoder import Shape, Weights
 
 ABSENT = -1e4  # stands for minus infinity: finite, so that 0 * it is 0
 
 
-def project(hidden: Tensor, weights: LayerWeights) -> Tensor:
+def project(hidden: Tensor, weights: Weights, shape: Shape) -> Tensor:
     """Queries, keys and values `[3, B, T, D]` of a layer from its input `[B, T, H]`; `D`: all heads in a row."""
     batch, tokens, _ = hidden.shape
-    return F.linear(hidden, weights.qkv, weights.qkv_bias).view(batch, tokens, 3, -1).permute(2, 0, 1, 3)
+    projected = F.linear(weights.seen(hidden, shape), weights.qkv, weights.qkv_bias)
+    return projected.view(batch, tokens, 3, -1).permute(2, 0, 1, 3)
 
 
 def relations(vectors: Tensor, lengths: Tensor, heads: int) -> Tensor:

@@ -8,11 +8,14 @@ checkpoint's, in the first third of the layers, evenly to the backbone's in the 
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from elasticranker.model.encoder import Encoder, Layer
+from elasticranker.model.encoder import Encoder
+from elasticranker.model.families.bert import Layer
 from elasticranker.model.readout import InteractionReadout
 
 SAME = 0.6  # least mean cosine of matched units: other backbones' have none
@@ -31,13 +34,13 @@ def blend(encoder: Encoder, trained: Encoder) -> None:
         ValueError: the trained one has another shape, or comes from another backbone.
     """
     ours, theirs = encoder.shape, trained.shape
-    sizes = ("vocabulary", "positions", "layers", "hidden", "heads", "head_size", "neurons", "embedding")
+    sizes = ("family", "vocabulary", "positions", "layers", "hidden", "heads", "head_size", "neurons", "embedding")
     if other := [name for name in sizes if getattr(ours, name) != getattr(theirs, name)]:
         raise ValueError(
             f"lower: the checkpoint has other {', '.join(other)} than the backbone: name one that was trained from it"
         )
-    for index in range(ours.layers):
-        _blend(encoder.layer(index), trained.layer(index), share_of(index, ours.layers))
+    for index in range(ours.distinct):  # none but BERT's can be in split layout
+        _blend(cast(Layer, encoder.layers[index]), cast(Layer, trained.layers[index]), share_of(index, ours.distinct))
     for own, found in zip(encoder.embeddings.parameters(), trained.embeddings.parameters(), strict=True):
         own.copy_(found)
     for depth in set(encoder.exits) & set(trained.exits):

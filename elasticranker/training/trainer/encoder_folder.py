@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from elasticranker.model.configuration import family_of
 from elasticranker.model.encoder import Encoder
-from elasticranker.model.huggingface import body_tensors, quiet
+from elasticranker.model.huggingface import quiet, write_body
 
 
 def save_encoder(encoder: Encoder, config: Any, tokenizer: Any, folder: str | Path) -> Path:
@@ -24,8 +25,7 @@ def save_encoder(encoder: Encoder, config: Any, tokenizer: Any, folder: str | Pa
 
     model = AutoModel.from_config(config).float()  # made in the configuration's own dtype
     with torch.no_grad():
-        for ours, theirs in body_tensors(encoder, model.state_dict()):
-            theirs.copy_(ours.reshape(theirs.shape))
+        write_body(encoder, model.state_dict(), family_of(config))
     with quiet():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

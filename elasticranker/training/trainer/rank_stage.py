@@ -37,8 +37,8 @@ class ElasticTrainer(Loop):
     """Trains an elastic encoder from a backbone and prepared groups.
 
     Args:
-        backbone: Hugging Face id or folder of an encoder or cross-encoder (BERT, ELECTRA, RoBERTa families), whose own
-            head is left aside: every exit gets a new readout; or an elastic checkpoint, `"default"` for the one that
+        backbone: Hugging Face id or folder of an encoder or cross-encoder of a supported family, whose own head
+            is left aside: every exit gets a new readout; or an elastic checkpoint, `"default"` for the one that
             ships, whose training goes on with its exits and widths.
         data: a prepared folder (`elasticranker prepare`).
         output: folder of the run; the elastic checkpoint comes into its `checkpoint`.

@@ -6,18 +6,20 @@ import torch
 
 from elasticranker.model.huggingface import from_hugging_face
 from elasticranker.model.pairs import PairEncoder
+from elasticranker.model.saved import read_tokenizer
 from elasticranker.training.data.batches import Sampler
 from elasticranker.training.trainer.ordering import order_by_importance
 from elasticranker.training.trainer.step import ElasticStep, read_exits
-from tests.backbones import save_backbone, tokenizer
+from tests.backbones import FAMILIES, save_backbone
 from tests.training.tiny import make_groups, settings
 
 
-@pytest.fixture(scope="module", params=["bert", "electra", "roberta"])
+@pytest.fixture(scope="module", params=FAMILIES)
 def step_and_sampler(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ordering")
-    encoder, _ = from_hugging_face(save_backbone(folder / "backbone", request.param), keep_head=False)
-    pairs = PairEncoder(tokenizer(request.param), max_length=32, max_query_length=8)
+    saved = save_backbone(folder / "backbone", request.param)
+    encoder, _ = from_hugging_face(saved, keep_head=False)
+    pairs = PairEncoder(read_tokenizer(saved), max_length=32, max_query_length=8)
     sampler = Sampler(make_groups(folder / "source"), pairs, groups_per_step=4, group_size=4)
     return ElasticStep(encoder, settings()), sampler
 
