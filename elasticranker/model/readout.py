@@ -1,11 +1,12 @@
-"""Readouts: from the hidden states after a layer to one score a pair.
+"""Readouts: from the hidden states after a layer to one score a pair, or to a text's logits.
 
 `ClsReadout` is what cross-encoders have: a (pooled) linear head on the first token. It needs a model in which that
 token has gathered the answer, that is, full depth. `InteractionReadout` compares the query's and the document's token
 states (late interaction, ColBERT, Khattab and Zaharia 2020, but over states that have seen the other text), so it works
 after any layer, even after none. `SplitReadout` adds to that the cosine of the two texts' mean states, what bi-encoders
 score by. Choose `split` for checkpoints in split layout, `interaction` for others trained elastically, `cls` for
-cross-encoders that exist.
+cross-encoders that exist. `MeanReadout` (`mean`) doesn't rank: it gives the logits of a classifier, or the number of a
+regression, for a text or a pair of texts.
 """
 
 from __future__ import annotations
@@ -48,7 +49,26 @@ def segments(
     return Segments(query, document, first_slots)
 
 
-class ClsReadout(nn.Module):
+class Head(nn.Module):
+    """An optional dense layer with activation, and a linear layer: from vectors to logits."""
+
+    def __init__(self, hidden: int, labels: int, pooler: str | None) -> None:
+        super().__init__()
+        self.pooler = pooler
+        if pooler is not None:
+            self.dense = nn.Parameter(torch.empty(hidden, hidden).normal_(std=0.02))
+            self.dense_bias = nn.Parameter(torch.zeros(hidden))
+        self.head = nn.Parameter(torch.zeros(labels, hidden))
+        self.head_bias = nn.Parameter(torch.zeros(labels))
+
+    def of_vectors(self, vectors: Tensor) -> Tensor:
+        """Logits `[B, labels]` of float32 vectors `[B, H]`."""
+        if self.pooler is not None:
+            vectors = POOLERS[self.pooler](F.linear(vectors, self.dense, self.dense_bias))
+        return F.linear(vectors, self.head, self.head_bias)
+
+
+class ClsReadout(Head):
     """The head of an ordinary cross-encoder: `[CLS]`, an optional dense layer with activation, a linear layer.
 
     One label: its logit is the score. Two labels (as trained with cross-entropy over "not relevant", "relevant"): the
@@ -58,27 +78,38 @@ class ClsReadout(nn.Module):
     kind = "cls"
 
     def __init__(self, hidden: int, labels: int = 1, pooler: str | None = None) -> None:
-        super().__init__()
         if labels not in (1, 2):
             raise ValueError(f"labels={labels}: a reranker's head has one or two logits")
-        self.pooler = pooler
-        if pooler is not None:
-            self.dense = nn.Parameter(torch.empty(hidden, hidden).normal_(std=0.02))
-            self.dense_bias = nn.Parameter(torch.zeros(hidden))
-        self.head = nn.Parameter(torch.zeros(labels, hidden))
-        self.head_bias = nn.Parameter(torch.zeros(labels))
+        super().__init__(hidden, labels, pooler)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits `[B, labels]` (float32) of hidden states `[B, T, H]`, as the Hugging Face model gives them."""
-        first = hidden[:, 0].float()
-        if self.pooler is not None:
-            first = POOLERS[self.pooler](F.linear(first, self.dense, self.dense_bias))
-        return F.linear(first, self.head, self.head_bias)
+        return self.of_vectors(hidden[:, 0].float())
 
     def forward(self, hidden: Tensor, where: Segments) -> Tensor:
         """Scores `[B]` (float32) of hidden states `[B, T, H]`."""
         logits = self.logits(hidden)
         return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+
+
+class MeanReadout(Head):
+    """A classifier's head over the mean of all of a text's states, special tokens among them.
+
+    The mean, since what a shallow sub-network knows stands in the tokens: `[CLS]` gathers it many layers later. To this
+    readout a text is a document without a query (see `elasticranker.model.inputs`). One label is a regression.
+    """
+
+    kind = "mean"
+
+    def __init__(self, hidden: int, labels: int, pooler: str | None = "tanh") -> None:
+        if labels < 1:
+            raise ValueError(f"labels={labels}: give the number of classes, or 1 for a regression")
+        super().__init__(hidden, labels, pooler)
+
+    def forward(self, hidden: Tensor, where: Segments) -> Tensor:
+        """Logits `[B, labels]` (float32) of hidden states `[B, T, H]`."""
+        present = where.document.float()[:, :, None]
+        return self.of_vectors((hidden.float() * present).sum(1) / present.sum(1).clamp_min(1.0))
 
 
 class InteractionReadout(nn.Module):
@@ -184,4 +215,6 @@ def make_readout(
         return SplitReadout(hidden, projected)
     if readout == ClsReadout.kind:
         return ClsReadout(hidden, labels, pooler)
-    raise ValueError(f"unknown readout {readout!r}: this version knows 'interaction', 'split' and 'cls'")
+    if readout == MeanReadout.kind:
+        return MeanReadout(hidden, labels, pooler)
+    raise ValueError(f"unknown readout {readout!r}: this version knows 'interaction', 'split', 'cls' and 'mean'")
