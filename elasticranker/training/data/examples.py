@@ -90,7 +90,7 @@ class ExampleSampler:
     encoder: TextEncoder
     examples: Examples
     examples_per_step: int
-    batch_examples: int = 64
+    batch_examples: int = 8
     narrow_share: float = 0.5
     seed: int = 0
     rank: int = 0
@@ -129,11 +129,11 @@ class ExampleSampler:
         return ExampleStep(self._batches(placed), self._batches(placed[:narrow]), narrow, labels)
 
     def _batches(self, placed: list[tuple[int, Tokens]]) -> list[MicroBatch]:
-        """Sorted by length and cut: hardly any padding, and few distinct shapes (see `batches.Sampler`)."""
+        """Sorted by length and cut, so that there is hardly any padding."""
         ordered = sorted(placed, key=lambda one: -len(one[1].ids))
         batches = []
         for start in range(0, len(ordered), self.batch_examples):
             part = ordered[start : start + self.batch_examples]
-            batch = self.encoder.batch([tokens for _, tokens in part], round_up(len(part[0][1].ids), 16))
+            batch = self.encoder.batch([tokens for _, tokens in part], round_up(len(part[0][1].ids)))
             batches.append(MicroBatch(batch, torch.tensor([place for place, _ in part])))
         return batches

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ class TaskTrainer(Loop):
         settings: what fixes the trajectory. A step has `groups_per_step * group_size` examples; `depths` empty are all
             from 1. What concerns queries, teachers and layouts has no effect.
         layers: cut the backbone to its first so many layers, as a model of that depth alone has them; all by default.
-        batch_examples: examples that run together; by default 64, on a GPU 512.
+        batch_examples: examples that run together, the longest with the longest; by default 8, on a GPU 512.
         options: `resume`, `max_minutes`, `save_every`, `dtype`, `on_step`: see `Loop`.
 
     Raises:
@@ -81,7 +83,7 @@ class TaskTrainer(Loop):
             TextEncoder(self.tokenizer, max_length=settings.max_length),
             examples,
             settings.groups_per_step * settings.group_size,
-            batch_examples=batch_examples or (512 if self.device.type == "cuda" else 64),
+            batch_examples=batch_examples or (512 if self.device.type == "cuda" else 8),
             narrow_share=settings.narrow_share if len(settings.widths) > 1 else 0.0,
             seed=settings.seed,
             rank=self.accelerator.process_index,
@@ -130,7 +132,11 @@ class TaskTrainer(Loop):
         made = Checkpoint(
             encoder, self.tokenizer, self.config, self.settings.widths, None, story, self.settings.max_length
         )
-        made.save(self.product, dtype="bfloat16")  # what it will be run in
+        unfinished = self.output / ".checkpoint.tmp"  # a product that is there is whole
+        shutil.rmtree(unfinished, ignore_errors=True)
+        made.save(unfinished, dtype="bfloat16")  # what it will be run in
+        shutil.rmtree(self.product, ignore_errors=True)
+        os.replace(unfinished, self.product)
 
 
 def cut_layers(encoder: Encoder, layers: int | None) -> None:
