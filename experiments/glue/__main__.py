@@ -16,7 +16,6 @@ from elasticranker.commands.arguments import positive
 from elasticranker.commands.resuming import again
 
 if TYPE_CHECKING:
-    from experiments.glue.tasks import Task
     from experiments.glue.training import Recipe
 
 PROGRAM = "python -m experiments.glue"
@@ -44,17 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(args: argparse.Namespace) -> None:
     from experiments.glue.study import run_training
+    from experiments.glue.tasks import named
 
     _set_threads(args)
-    run_training(args.data, _tasks(args), output=args.output, recipe=_recipe(args), depths=args.alone, say=_say)
+    run_training(args.data, named(args.tasks), output=args.output, recipe=_recipe(args), depths=args.alone, say=_say)
     print(f"trained: {args.output}; next: {PROGRAM} report {args.data} --output {args.output}")
 
 
 def _estimate(args: argparse.Namespace) -> None:
     from experiments.glue.study import run_estimate
+    from experiments.glue.tasks import named
 
     _set_threads(args)
-    run_estimate(args.data, _tasks(args), recipe=_recipe(args), depths=args.alone, say=_say)
+    run_estimate(args.data, named(args.tasks), recipe=_recipe(args), depths=args.alone, say=_say)
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -64,11 +65,12 @@ def _report(args: argparse.Namespace) -> None:
     from elasticranker.files import read_json
     from experiments.glue import report
     from experiments.glue.study import run_report
+    from experiments.glue.tasks import named
 
     _set_threads(args)
     results = run_report(
         args.data,
-        _tasks(args),
+        named(args.tasks),
         output=args.output,
         depths=args.alone,
         timed=args.timed,
@@ -78,15 +80,6 @@ def _report(args: argparse.Namespace) -> None:
     print(aligned(report.table_cells(results)), "", *report.findings(results), "", sep="\n")
     print(*report.footnotes(read_json(Path(args.output) / "manifest.json")), sep="\n")
     print(f"\nfigure: {args.output}/glue.png\nreport: {args.output}/report.md, {args.output}/results.csv")
-
-
-def _tasks(args: argparse.Namespace) -> list[Task]:
-    from experiments.glue.tasks import TASKS
-
-    unknown = [name for name in args.tasks if name not in TASKS]
-    if unknown:
-        raise ValueError(f"--tasks {' '.join(unknown)}: choose from {', '.join(TASKS)}")
-    return [TASKS[name] for name in dict.fromkeys(args.tasks)]
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -57,6 +57,18 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         )
     }
 )
+
+
+def named(names: Sequence[str]) -> list[Task]:
+    """The tasks of some names, each once.
+
+    Raises:
+        ValueError: there is none of a name.
+    """
+    unknown = [name for name in names if name not in TASKS]
+    if unknown:
+        raise ValueError(f"--tasks {' '.join(unknown)}: choose from {', '.join(TASKS)}")
+    return [TASKS[name] for name in dict.fromkeys(names)]
 
 
 def read_task(folder: str | Path, task: Task, split: str, most: int | None = None, *, seed: int = 0) -> Examples:
