@@ -95,6 +95,8 @@ class ElasticClassifier:
             raise ValueError(f"depth={subnet.depth}: the classifier has exits after layers {self.encoder.depths}")
         if subnet.width not in self.checkpoint.widths:
             raise ValueError(f"width={subnet.width}: the classifier was trained at {self.checkpoint.widths}")
+        if subnet.tokens is not None:
+            raise ValueError(f"tokens={subnet.tokens}: a classifier reads all of a text; leave tokens out")
 
     @torch.inference_mode()
     def _read(self, texts: Sequence[Text], depths: Sequence[int], width: float) -> dict[int, Floats]:

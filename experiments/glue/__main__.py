@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from experiments.glue.training import Recipe
 
 PROGRAM = "python -m experiments.glue"
-RESUME = again("trained models, steps up to the last minute and measured sentences are kept")
+RESUME = again("trained models, steps up to two minutes ago and measured sentences are kept")
 COMMON = ("CoLA", "MRPC", "RTE", "STS-B", "SST-2")
 EXAMPLES = """examples:
   python -m experiments.glue estimate ./glue --backbone intfloat/e5-small-v2
@@ -47,7 +47,8 @@ def _train(args: argparse.Namespace) -> None:
 
     _set_threads(args)
     run_training(args.data, named(args.tasks), output=args.output, recipe=_recipe(args), depths=args.alone, say=_say)
-    print(f"trained: {args.output}; next: {PROGRAM} report {args.data} --output {args.output}")
+    wanted = f"--tasks {' '.join(args.tasks)} --alone {' '.join(map(str, args.alone))}"
+    print(f"trained: {args.output}; next: {PROGRAM} report {args.data} {wanted} --output {args.output}")
 
 
 def _estimate(args: argparse.Namespace) -> None:

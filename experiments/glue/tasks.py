@@ -45,10 +45,10 @@ TASKS: Mapping[str, Task] = MappingProxyType(
     {
         task.name: task
         for task in (
-            Task("CoLA", 2, ("Matthews",), 5),
-            Task("MRPC", 2, ("F1", "accuracy"), 5),
+            Task("CoLA", 2, ("Matthews",), 3),
+            Task("MRPC", 2, ("F1", "accuracy"), 4),
             Task("RTE", 2, ("accuracy",), 5),
-            Task("STS-B", 1, ("Pearson", "Spearman"), 4),
+            Task("STS-B", 1, ("Pearson", "Spearman"), 3),
             Task("SST-2", 2, ("accuracy",), 2),
             Task("QNLI", 2, ("accuracy",), 2),
             Task("MNLI", 3, ("accuracy",), 2),

@@ -24,7 +24,7 @@ from elasticranker.training.trainer.task_stage import TaskTrainer
 from experiments.glue.tasks import Task
 
 Say = Callable[[str], None]
-SAVE_EVERY = 60.0  # seconds
+SAVE_EVERY = 120.0  # seconds
 STATE = "run"  # folder of a training that isn't finished
 
 

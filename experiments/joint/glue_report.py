@@ -39,9 +39,9 @@ def table_cells(results: pd.DataFrame) -> list[list[str]]:
         shown["target"] = [
             _target(share, within) for share, within in zip(table["share"], table["within"], strict=True)
         ]
-        shown["to Super"] = ["" if pd.isna(share) else f"{share:.0%}" for share in table["super_share"]]
+        shown["share to Super"] = ["" if pd.isna(share) else f"{share:.0%}" for share in table["super_share"]]
         shown["score"] = [f"{value:.1f}" for value in table["score"]]
-        shown["to Super's"] = [f"{value - super['score']:+.1f}" for value in table["score"]]
+        shown["over Super"] = [f"{value - super['score']:+.1f}" for value in table["score"]]
         shown["GFLOPs"] = [f"{value:.3g}" for value in table["gflops_mean"]]
         shown["fewer FLOPs"] = [f"{super['gflops_mean'] / value:.2f}x" for value in table["gflops_mean"]]
         shown["ms"] = [f"{value:.1f}" for value in table["ms_mean"]]
@@ -61,9 +61,9 @@ def within_cells(results: pd.DataFrame) -> list[list[str]]:
                 "task": row["task"],
                 "Swift": row["model"],
                 "energy": row["system"],
-                "to Super": f"{row['super_share']:.0%}",
+                "share to Super": f"{row['super_share']:.0%}",
                 "score": f"{100 * row['score']:.1f}",
-                "to Super's": f"{100 * (row['score'] - super['score']):+.1f}",
+                "over Super": f"{100 * (row['score'] - super['score']):+.1f}",
                 "fewer FLOPs": f"{super['gflops_mean'] / row['gflops_mean']:.2f}x",
                 "less time": f"{super['ms_mean'] / row['ms_mean']:.2f}x",
                 "p, over random": "" if pd.isna(row["p_random"]) else _p(row["p_random"]),
@@ -118,7 +118,7 @@ def footnotes(manifest: Mapping[str, Any]) -> list[str]:
         "Super: the whole elastic classifier. exit-N: the same classifier after N layers; to Super it is a black box, "
         "which starts from the text again. Other Swifts are fine-tuned with the same examples and steps.",
         "target: a share of the one half for Super, or the cheapest threshold whose accuracy on it is so close to "
-        "Super's; to Super: of what is reported.",
+        "Super's; share to Super: of what is reported; over Super: the score less Super's.",
         "free: the paper's energy, over logits; released: what its authors' demo thresholds, over probabilities. For "
         "two classes released, max-softmax and entropy order inputs alike.",
         "random: mean of 20 draws; oracle: routes by the true gain, which nobody knows beforehand.",

@@ -86,6 +86,8 @@ def test_the_classifier_is_a_checkpoint_like_others_but_no_reranker(trainer, tmp
         first.logits(texts, SubNet(2))
     with pytest.raises(ValueError, match=r"width=0.25: .*trained at \(1.0, 0.5\)"):
         first.every(texts, 0.25)
+    with pytest.raises(ValueError, match="tokens=8: a classifier reads all of a text"):
+        first.logits(texts, SubNet(3, tokens=8))
 
 
 def test_a_static_model_is_the_backbone_cut_to_its_first_layers(trainer, backbone):
