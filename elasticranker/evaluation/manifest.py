@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from elasticranker.files import read_json, refuse_other_job, write_json
+
 PACKAGES = ("elasticranker", "torch", "transformers", "pyterrier", "ir-measures", "numpy", "pandas", "scipy")
 BESIDE = 0.5  # what the load average exceeds the cores by while nothing runs but the measurement
 
@@ -41,6 +43,23 @@ def machine() -> dict[str, Any]:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"processor": processor(), "cores": cores, "threads": torch.get_num_threads()}
+
+
+def claim_machine(place: Path, journal: Path) -> None:
+    """Make sure that a journal is measured on this machine alone.
+
+    Args:
+        place: JSON file that says on which; it is made if need be.
+        journal: what is measured.
+
+    Raises:
+        ValueError: it was begun on another machine, or with other threads.
+    """
+    here = machine()
+    if place.exists():
+        remedy = f"delete {journal} and {place} to measure again here"
+        refuse_other_job(read_json(place), here, place=journal, remedy=remedy)
+    write_json(place, here)
 
 
 def load_warning(highest: float, cores: int) -> str | None:

@@ -29,6 +29,7 @@ READABLE = (1, 2)
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 LONGEST = 512  # tokens of a pair, where a checkpoint names no limit
+WITH_HEAD = ("cls", "mean")  # readouts that end in a head
 
 
 @dataclass(repr=False)
@@ -60,13 +61,27 @@ class Checkpoint:
     calibration: Calibration = field(default_factory=Calibration)
 
     def pairs(self, *, max_length: int, max_query_length: int) -> PairEncoder:
-        """What lays pairs out for it; lengths as `PairEncoder` takes them."""
+        """What lays pairs out for it; lengths as `PairEncoder` takes them.
+
+        Raises:
+            ValueError: it is a classifier, and ranks nothing.
+        """
+        if self.classifies:
+            raise ValueError(
+                "this checkpoint is a classifier, which gives no relevance scores: read it with "
+                "elasticranker.routing.exit_of, or name a reranker"
+            )
         from elasticranker.model.split import SplitPairEncoder
 
         lengths = {"max_length": max_length, "max_query_length": max_query_length}
         if self.encoder.shape.split:
             return SplitPairEncoder(self.tokenizer, prefixes=self.prefixes, **lengths)
         return PairEncoder(self.tokenizer, prompt=self.prompt, **lengths)
+
+    @property
+    def classifies(self) -> bool:
+        """Is it a classifier or a regression of texts, rather than a reranker?"""
+        return any(readout.kind == "mean" for readout in self.encoder.exits.values())
 
     @property
     def subnets(self) -> list[SubNet]:
@@ -82,8 +97,8 @@ class Checkpoint:
         readouts = {}
         for depth, readout in self.encoder.exits.items():
             name = readout.kind
-            if name == "cls":
-                name = f"cls/{readout.head.shape[0]}" + ("+pooler" if readout.pooler else "")
+            if name in WITH_HEAD:
+                name += f"/{readout.head.shape[0]}" + ("+pooler" if readout.pooler else "")
             elif name == "split" and readout.projected:
                 name = "split+projection"
             readouts[int(depth)] = name
@@ -348,7 +363,7 @@ def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 def _options(readout: Any) -> dict[str, Any]:
     if readout.kind == "split":
         return {"projected": readout.projected}
-    return readout.options if readout.kind == "cls" else {}
+    return readout.options if readout.kind in WITH_HEAD else {}
 
 
 def _digest_of(value: dict[str, Any]) -> str:

@@ -1,11 +1,12 @@
-"""Readouts: from the hidden states after a layer to one score a pair.
+"""Readouts: from the hidden states after a layer to one score a pair, or to a text's logits.
 
 `ClsReadout` is what cross-encoders have: a (pooled) linear head on the first token. It needs a model in which that
 token has gathered the answer, that is, full depth. `InteractionReadout` compares the query's and the document's token
 states (late interaction, ColBERT, Khattab and Zaharia 2020, but over states that have seen the other text), so it works
 after any layer, even after none. `SplitReadout` adds to that the cosine of the two texts' mean states, what bi-encoders
 score by. Choose `split` for checkpoints in split layout, `interaction` for others trained elastically, `cls` for
-cross-encoders that exist.
+cross-encoders that exist. `MeanReadout` (`mean`) doesn't rank: it gives the logits of a classifier, or the number of a
+regression, for a text or a pair of texts.
 """
 
 from __future__ import annotations
@@ -56,7 +57,49 @@ def segments(
     return Segments(query, document, first_slots, lengths=doc_ends + after)
 
 
-class ClsReadout(nn.Module):
+class Head(nn.Module):
+    """From vectors to logits: an optional dense layer with activation, an optional normalisation, a linear layer.
+
+    Args:
+        hidden: size `H` of the vectors.
+        labels: number of logits.
+        pooler: activation of the dense layer; None for no dense layer.
+        norm: epsilon of a normalisation before the linear layer; None for none.
+        bias: have dense layer and normalisation biases?
+    """
+
+    dense_bias: nn.Parameter | None
+    norm_bias: nn.Parameter | None
+
+    def __init__(
+        self, hidden: int, labels: int, pooler: str | None, *, norm: float | None = None, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.pooler, self.epsilon = pooler, norm
+        self.options: dict[str, Any] = {"labels": labels, "pooler": pooler}
+        self.options |= {"norm": norm, "bias": bias} if norm is not None or not bias else {}
+        self.dense_bias = self.norm_bias = None
+        if pooler is not None:
+            self.dense = nn.Parameter(torch.empty(hidden, hidden).normal_(std=0.02))
+            if bias:
+                self.dense_bias = nn.Parameter(torch.zeros(hidden))
+        if norm is not None:
+            self.norm = nn.Parameter(torch.ones(hidden))
+            if bias:
+                self.norm_bias = nn.Parameter(torch.zeros(hidden))
+        self.head = nn.Parameter(torch.zeros(labels, hidden))
+        self.head_bias = nn.Parameter(torch.zeros(labels))
+
+    def of_vectors(self, vectors: Tensor) -> Tensor:
+        """Logits `[B, labels]` of float32 vectors `[B, H]`."""
+        if self.pooler is not None:
+            vectors = POOLERS[self.pooler](F.linear(vectors, self.dense, self.dense_bias))
+        if self.epsilon is not None:
+            vectors = F.layer_norm(vectors, self.norm.shape, self.norm, self.norm_bias, self.epsilon)
+        return F.linear(vectors, self.head, self.head_bias)
+
+
+class ClsReadout(Head):
     """The head of an ordinary cross-encoder: `[CLS]`, an optional dense layer with activation, a linear layer.
 
     One label: its logit is the score. Two labels (as trained with cross-entropy over "not relevant", "relevant"): the
@@ -72,45 +115,19 @@ class ClsReadout(nn.Module):
     """
 
     kind = "cls"
-    dense_bias: nn.Parameter | None
-    norm_bias: nn.Parameter | None
 
     def __init__(
-        self,
-        hidden: int,
-        labels: int = 1,
-        pooler: str | None = None,
-        *,
-        norm: float | None = None,
-        bias: bool = True,
-        mean: bool = False,
+        self, hidden: int, labels: int = 1, pooler: str | None = None, *, mean: bool = False, **options: Any
     ) -> None:
-        super().__init__()
         if labels not in (1, 2):
             raise ValueError(f"labels={labels}: a reranker's head has one or two logits")
-        self.pooler, self.epsilon, self.mean = pooler, norm, mean
-        self.options: dict[str, Any] = {"labels": labels, "pooler": pooler}
-        self.options |= {"norm": norm, "bias": bias, "mean": mean} if norm is not None or mean or not bias else {}
-        self.dense_bias = self.norm_bias = None
-        if pooler is not None:
-            self.dense = nn.Parameter(torch.empty(hidden, hidden).normal_(std=0.02))
-            if bias:
-                self.dense_bias = nn.Parameter(torch.zeros(hidden))
-        if norm is not None:
-            self.norm = nn.Parameter(torch.ones(hidden))
-            if bias:
-                self.norm_bias = nn.Parameter(torch.zeros(hidden))
-        self.head = nn.Parameter(torch.zeros(labels, hidden))
-        self.head_bias = nn.Parameter(torch.zeros(labels))
+        super().__init__(hidden, labels, pooler, **options)
+        self.mean = mean
+        self.options |= {"mean": True} if mean else {}
 
     def logits(self, hidden: Tensor, where: Segments | None = None) -> Tensor:
         """Logits `[B, labels]` (float32) of hidden states `[B, T, H]`, as the Hugging Face model gives them."""
-        read = _mean(hidden.float(), where) if self.mean else hidden[:, 0].float()
-        if self.pooler is not None:
-            read = POOLERS[self.pooler](F.linear(read, self.dense, self.dense_bias))
-        if self.epsilon is not None:
-            read = F.layer_norm(read, self.norm.shape, self.norm, self.norm_bias, self.epsilon)
-        return F.linear(read, self.head, self.head_bias)
+        return self.of_vectors(_mean(hidden.float(), where) if self.mean else hidden[:, 0].float())
 
     def forward(self, hidden: Tensor, where: Segments) -> Tensor:
         """Scores `[B]` (float32) of hidden states `[B, T, H]`."""
@@ -124,6 +141,26 @@ def _mean(hidden: Tensor, where: Segments | None) -> Tensor:
         raise ValueError("the mean of a pair's states is read in joint layout only: use a PairEncoder")
     present = torch.arange(hidden.shape[1], device=hidden.device) < where.lengths[:, None]
     return (hidden * present[..., None]).sum(1) / where.lengths[:, None]
+
+
+class MeanReadout(Head):
+    """A classifier's head over the mean of all of a text's states, special tokens among them.
+
+    The mean, since what a shallow sub-network knows stands in the tokens: `[CLS]` gathers it many layers later. To this
+    readout a text is a document without a query (see `elasticranker.model.inputs`). One label is a regression.
+    """
+
+    kind = "mean"
+
+    def __init__(self, hidden: int, labels: int, pooler: str | None = "tanh") -> None:
+        if labels < 1:
+            raise ValueError(f"labels={labels}: give the number of classes, or 1 for a regression")
+        super().__init__(hidden, labels, pooler)
+
+    def forward(self, hidden: Tensor, where: Segments) -> Tensor:
+        """Logits `[B, labels]` (float32) of hidden states `[B, T, H]`."""
+        present = where.document.float()[:, :, None]
+        return self.of_vectors((hidden.float() * present).sum(1) / present.sum(1).clamp_min(1.0))
 
 
 class InteractionReadout(nn.Module):
@@ -229,4 +266,6 @@ def make_readout(
         return SplitReadout(hidden, projected)
     if readout == ClsReadout.kind:
         return ClsReadout(hidden, labels, pooler, **head)
-    raise ValueError(f"unknown readout {readout!r}: this version knows 'interaction', 'split' and 'cls'")
+    if readout == MeanReadout.kind:
+        return MeanReadout(hidden, labels, pooler)
+    raise ValueError(f"unknown readout {readout!r}: this version knows 'interaction', 'split', 'cls' and 'mean'")

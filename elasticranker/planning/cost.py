@@ -22,7 +22,7 @@ class CostModel:
         neurons: feed-forward neurons of a full layer.
         embedding: size of the embeddings; where it isn't `hidden`, a projection is paid once a pair.
         readouts: depth to what its exit multiplies: `interaction`, `split` with `+projection` where there is one, or
-            `cls/<labels>` with `+pooler` where there is one.
+            `cls/<labels>` or `mean/<labels>` with `+pooler` where there is one.
         apart: layers, from the first on, in which the two texts of a pair don't see each other (split layout).
         gates: projections `g` that a feed-forward neuron is made of (2: gated).
         windows: a layer's reach, how many tokens a token looks to either side; 0 for all of them. Empty: all are 0.
@@ -66,7 +66,7 @@ class CostModel:
         if readout.startswith("split"):  # and the means of two texts, projected
             projection = 4 * self.hidden * self.hidden if readout.endswith("+projection") else 0
             return interaction + 4 * tokens * self.hidden + projection
-        labels = int(readout.removeprefix("cls/").removesuffix("+pooler"))
+        labels = int(readout.partition("/")[2].removesuffix("+pooler"))
         pooler = 2 * self.hidden * self.hidden if readout.endswith("+pooler") else 0
         return pooler + 2 * self.hidden * labels
 

@@ -12,14 +12,14 @@ from elasticranker.routing import Outputs, output_energy
 
 WARM_UP = 3  # sentences answered untimed first
 
-Box = Callable[[list[str]], Outputs]
+Box = Callable[[list[Any]], Outputs]
 
 
 def measure(
     models: Mapping[str, Box],
-    splits: Mapping[str, Sequence[str]],
+    splits: Mapping[str, Sequence[Any]],
     energies: Sequence[str],
-    flops: Mapping[str, Callable[[str, int], int]],
+    flops: Mapping[str, Callable[[Any, int], int]],
     journal: Journal,
     *,
     progress: bool = True,
@@ -28,9 +28,10 @@ def measure(
 
     Args:
         models: "swift" and "super".
-        splits: Sentences by the name of their split.
+        splits: Sentences, or pairs of them, by the name of their split.
         energies: Names of energies; the first is computed within Swift's time, since routing would need it.
-        flops: Of a model, given the text and how many steps the answer to it took.
+        flops: Of a model, given the text and how many steps the answer to it took (of a classifier's one step: how
+            many classes there are).
         journal: Gets an entry a sentence: `{"split", "place", "sitting", "energies": {name: value}, "models": {name:
             {"answer", "ms", "flops"}}}`.
         progress: Whether to show a bar on standard error.

@@ -1,6 +1,7 @@
 """Joint inference evaluated on stored answers: every routing is arithmetic on what both models said.
 
-Thresholds are set on one sample and reported on another.
+Thresholds are set on one sample and reported on another (`joint_table`), or on either half of one sample and reported
+on the other half (`crossed_table`).
 """
 
 from __future__ import annotations
@@ -78,21 +79,87 @@ def joint_table(
         quality above what random routing is expected to reach at the same mean GFLOPs, and the paired t-test of that,
         Holm-corrected over the table. "random" is the mean of some draws; "oracle" knows each reported input's gain.
     """
+    seen = _Seen.of(calibration)
+
+    def decide(name: str, target: _Target) -> Chosen:
+        return reported.energies[name] > seen.threshold(name, target)
+
+    return _table(reported, decide, shares=shares, tolerance=tolerance, seed=seed)
+
+
+def crossed_table(sample: Sample, *, shares: Sequence[float], tolerance: float, seed: int = 0) -> pd.DataFrame:
+    """The table of one sample in two halves, drawn at random: each is routed by the thresholds of the other.
+
+    So every input is reported once, and none by a threshold that has seen it.
+
+    Args:
+        sample: All inputs.
+        shares: As in `joint_table`.
+        tolerance: As in `joint_table`.
+        seed: Of the halves and of random routing.
+
+    Raises:
+        ValueError: The sample has fewer than four inputs.
+    """
+    if len(sample) < 4:
+        raise ValueError(f"only {len(sample)} inputs: setting thresholds on a half of them needs at least 4")
+    halves = np.array_split(np.random.default_rng(seed).permutation(len(sample)), 2)
+    seen = _Seen.of(sample)
+
+    def decide(name: str, target: _Target) -> Chosen:
+        chosen = np.zeros(len(sample), dtype=bool)
+        for ours, others in (halves, halves[::-1]):
+            chosen[ours] = sample.energies[name][ours] > seen.part(others).threshold(name, target)
+        return chosen
+
+    return _table(sample, decide, shares=shares, tolerance=tolerance, seed=seed)
+
+
+_Target = tuple[str, float]  # "share" or "within", and how much
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What sets a threshold: energies, and what Super gains on each input."""
+
+    energies: Mapping[str, Floats]
+    gains: Floats
+
+    @classmethod
+    def of(cls, sample: Sample) -> _Seen:
+        return cls(sample.energies, sample.super.quality - sample.swift.quality)
+
+    def part(self, rows: npt.NDArray[np.int64]) -> _Seen:
+        return _Seen({name: energies[rows] for name, energies in self.energies.items()}, self.gains[rows])
+
+    def threshold(self, name: str, target: _Target) -> float:
+        energies, (kind, value) = self.energies[name], target
+        if kind == "share":
+            return cut(energies, count_of_share(value, len(energies)))
+        count = cheapest_count(energies, self.gains, value, at_most=len(energies)) or 0  # all are always enough
+        return cut(energies, count)
+
+
+def _table(
+    reported: Sample,
+    decide: Callable[[str, _Target], Chosen],
+    *,
+    shares: Sequence[float],
+    tolerance: float,
+    seed: int,
+) -> pd.DataFrame:
     rows = [_row("swift", reported.swift, reported), _row("super", reported.super, reported)]
-    generator, gains = np.random.default_rng(seed), reported.super.quality - reported.swift.quality
+    generator, gains = np.random.default_rng(seed), _Seen.of(reported).gains
     for share in shares:
         count = count_of_share(share, len(reported))
         draws = [generator.permutation(len(reported)) < count for _ in range(DRAWS)]
         best = gains > cut(gains, best_count(gains, gains, count))
         rows.append(_mean_row([_routed("random", reported, chosen, share=share) for chosen in draws]))
-        for name, energies in calibration.energies.items():
-            threshold = cut(energies, count_of_share(share, len(energies)))
-            rows.append(_by_energy(name, reported, threshold, share=share))
+        for name in reported.energies:
+            rows.append(_by_energy(name, reported, decide(name, ("share", share)), share=share))
         rows.append(_routed("oracle", reported, best, share=share))
-    gained = calibration.super.quality - calibration.swift.quality
-    for name, energies in calibration.energies.items():
-        count = cheapest_count(energies, gained, tolerance, at_most=len(energies)) or 0  # all are always enough
-        rows.append(_by_energy(name, reported, cut(energies, count), within=tolerance))
+    for name in reported.energies:
+        rows.append(_by_energy(name, reported, decide(name, ("within", tolerance)), within=tolerance))
     measures = list(reported.measure(reported.swift.predictions))
     order = ["system", "share", "within", "super_share", *measures, *COSTS, "over_random", "p_random"]
     table = pd.DataFrame(rows, columns=order)
@@ -111,8 +178,7 @@ def routed(sample: Sample, chosen: Chosen) -> Answers:
     )
 
 
-def _by_energy(name: str, sample: Sample, threshold: float, **target: float) -> dict[str, Any]:
-    chosen = sample.energies[name] > threshold
+def _by_energy(name: str, sample: Sample, chosen: Chosen, **target: float) -> dict[str, Any]:
     return _routed(name, sample, chosen, **target) | _over_random(sample, chosen)
 
 

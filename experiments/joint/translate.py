@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from elasticranker.evaluation.journal import Journal
-from elasticranker.evaluation.manifest import PACKAGES, machine, today, versions
+from elasticranker.evaluation.manifest import PACKAGES, claim_machine, today, versions
 from elasticranker.files import atomic_write, locked, read_json, refuse_other_job, writable_folder, write_json
 from elasticranker.model.huggingface import quiet
 from elasticranker.model.loaded import choose_device, choose_dtype
@@ -197,11 +197,7 @@ def _measured(
     """Every sentence's entry in the journal; one journal is measured on one machine."""
     from elasticranker.routing import generator
 
-    here, place = machine(), folder / "machine.json"
-    if place.exists():
-        remedy = f"delete {folder / 'journal.jsonl'} and {place} to measure again here"
-        refuse_other_job(read_json(place), here, place=folder / "journal.jsonl", remedy=remedy)
-    write_json(place, here)
+    claim_machine(folder / "machine.json", folder / "journal.jsonl")
     tokenizer = models["tokenizer"]
     t5s = {name: models[name] for name in ("swift", "super")}
     boxes = {name: generator(t5, tokenizer, max_new_tokens=study.max_new_tokens) for name, t5 in t5s.items()}

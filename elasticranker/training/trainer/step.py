@@ -18,7 +18,7 @@ class Read(NamedTuple):
     """What every exit of one width makes of a step's pairs.
 
     Attributes:
-        scores: `[exits, places]`.
+        scores: `[exits, places]`; `[exits, places, labels]` where readouts give logits.
         misaligned: `[exits]` mean of `1 - cosine` of the vectors to the teacher's; 0 where there are none.
     """
 
@@ -60,7 +60,7 @@ def read_exits(
         columns.append(torch.stack(reads))
         positions.append(position)
         distances.append(torch.stack(apart))
-    scores = torch.zeros(len(depths), places, device=columns[0].device)
+    scores = columns[0].new_zeros(len(depths), places, *columns[0].shape[2:])
     scores = scores.index_copy(1, torch.cat(positions), torch.cat(columns, 1))
     return Read(scores, torch.stack(distances).sum(0) / sum(map(len, positions)))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.joint.table import Answers, Sample, joint_table, routed
+from experiments.joint.table import Answers, Sample, crossed_table, joint_table, routed
 
 N = 8
 
@@ -76,3 +76,32 @@ def test_where_swift_is_as_good_nobody_goes_to_super():
     level = sample({"good": GOOD}, swift=[1] * N)
     rows = table(level, level).set_index(["system", "within"])
     assert rows.loc[("good", 0.0), "super_share"] == 0.0
+
+
+def test_each_half_is_routed_by_the_thresholds_of_the_other():
+    one, other = np.array_split(np.random.default_rng(0).permutation(N), 2)
+    energies = np.empty(N)
+    energies[one], energies[other] = [1, 2, 3, 4], [11, 12, 13, 14]
+    rows = crossed_table(sample({"good": energies}), shares=[0.5], tolerance=0.0).set_index(["system", "share"])
+    # The low half stays below the other's threshold of 12.5, the high half is above that of 2.5.
+    assert rows.loc[("good", 0.5), "super_share"] == 0.5
+    chosen = np.isin(np.arange(N), other)
+    expected = routed(sample({"good": energies}), chosen)
+    assert rows.loc[("good", 0.5), "from super"] == np.mean([word.startswith("super") for word in expected.predictions])
+    assert rows.loc[("good", 0.5), "gflops_mean"] == expected.gflops.mean()
+
+
+def test_a_sample_crossed_has_the_rows_of_one_that_is_calibrated_elsewhere():
+    crossed = crossed_table(sample({"good": GOOD}), shares=[0.5], tolerance=0.0)
+    there = table()
+    assert crossed[["system", "share", "within"]].equals(there[["system", "share", "within"]])
+    for untouched in ("swift", "super", "random", "oracle"):
+        ours, theirs = (made[made["system"] == untouched].drop(columns="p_random") for made in (crossed, there))
+        assert ours.equals(theirs)
+
+
+def test_too_few_inputs_cannot_be_crossed():
+    few = sample({"good": GOOD})
+    short = Answers(["a"] * 3, np.ones(3), np.ones(3), np.ones(3))
+    with pytest.raises(ValueError, match="only 3 inputs: setting thresholds on a half of them needs at least 4"):
+        crossed_table(Sample(short, short, {}, few.measure), shares=[0.5], tolerance=0.0)
