@@ -14,8 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 import pyterrier as pt
 
+from elasticranker.display.html import facts
 from elasticranker.frames import Lists, check, floats, for_ir_measures, in_incoming_order
 from elasticranker.planning.budget import Budget
+from elasticranker.planning.words import percent
 from elasticranker.routing.costs import Cost, allowance, checked_budget, query_costs
 from elasticranker.routing.energies import Energy, get_energy
 from elasticranker.routing.rescoring import rescore, rescore_some
@@ -212,6 +214,28 @@ class EnergyRouter(pt.Transformer):
         named = [a for a in pt.inspect.transformer_attributes(self) if a.name not in ("swift", "super")]
         changed = [f"{a.name}={_typed(a.value)}" for a in named if a.value != a.init_default_value]
         return f"EnergyRouter({', '.join([repr(self.swift), repr(self.super), *changed])})"
+
+    def _repr_html_(self) -> str | None:
+        drawn = super()._repr_html_()
+        return None if drawn is None else drawn + facts(self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        """What a notebook shows under the schematic."""
+        limits = []
+        if self.threshold is not None:
+            limits.append(f"queries of an energy above {self.threshold:.4g}")
+        elif self.super_share is not None:
+            limits.append(f"the {percent(self.super_share)} of a frame's queries with the highest energy")
+        if self.budget is not None:
+            limits.append(f"as long as the mean cost of a frame's queries, Swift's included, is within {self.budget}")
+        energy = self.energy if isinstance(self.energy, str) else getattr(self.energy, "__name__", repr(self.energy))
+        return {
+            "swift": repr(self.swift),
+            "super": repr(self.super) + ("" if self.super_depth is None else f", for the first {self.super_depth}"),
+            "energy": energy + ("" if self.top_k is None else f" of the {self.top_k} best scores"),
+            "what Super gets": ", ".join(limits)
+            or "not decided yet: give threshold, super_share or budget, or calibrate",
+        }
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, EnergyRouter):

@@ -297,3 +297,18 @@ def test_the_energies_are_those_of_the_registry():
         if name != "two-class":
             traced = EnergyRouter(Judge(backwards), Judge(), energy=name, threshold=0, trace=True).transform(frame("a"))
             assert traced["energy"][0] == pytest.approx(energy(np.array([3.0, 2.0, 1.0, 0.0])))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"threshold": -2}, "queries of an energy above -2"),
+        ({"super_share": 0.3}, "the 30 % of a frame&#x27;s queries with the highest energy"),
+        ({"budget": "25%"}, "Swift&#x27;s included, is within 25%"),
+        ({}, "not decided yet"),
+        ({"top_k": 10}, "of the 10 best scores"),
+    ],
+)
+def test_a_notebook_shows_who_goes_to_super(settings, words):
+    shown = EnergyRouter(Judge(), Judge(), **settings)._repr_html_()
+    assert "pts-" in shown and words in shown
