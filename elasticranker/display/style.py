@@ -52,9 +52,7 @@ class Picture(Figure):
         Raises:
             ValueError: the name ends otherwise.
         """
-        place = Path(path)
-        if place.suffix not in TYPES:
-            raise ValueError(f"path={str(path)!r}: a figure's name ends in {', '.join(TYPES)}")
+        place = figure_path(path)
         with atomic_write(place) as file:
             file.write(self._file(place.suffix[1:], DOTS))
         return place
@@ -67,6 +65,18 @@ class Picture(Figure):
 
     def _repr_png_(self) -> bytes:
         return self.png(DOTS_ON_SCREEN)
+
+
+def figure_path(path: str | Path) -> Path:
+    """A path that a picture can be saved under: check it before long work.
+
+    Raises:
+        ValueError: it ends in another form.
+    """
+    place = Path(path)
+    if place.suffix not in TYPES:
+        raise ValueError(f"path={str(path)!r}: a figure's name ends in {', '.join(TYPES)}")
+    return place
 
 
 @contextmanager

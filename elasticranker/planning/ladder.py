@@ -83,7 +83,7 @@ class Ladder:
         return pd.DataFrame(rows, columns=["budget", "plan", "quality"])
 
     def __repr__(self) -> str:
-        return self.table().fillna("").to_string(index=False)
+        return self.table().to_string(index=False, na_rep="")
 
     def plot(self) -> Picture:
         """Quality against budget, a point a rung."""

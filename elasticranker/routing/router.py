@@ -6,6 +6,7 @@ place of a classifier's input. Nothing but the scores of the two rankers is used
 
 from __future__ import annotations
 
+import copy
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,7 +21,7 @@ from elasticranker.planning.budget import Budget
 from elasticranker.planning.words import percent
 from elasticranker.routing.costs import Cost, allowance, checked_budget, query_costs
 from elasticranker.routing.energies import Energy, get_energy
-from elasticranker.routing.rescoring import rescore, rescore_some
+from elasticranker.routing.rescoring import SPEND, rescore, rescore_some
 from elasticranker.routing.thresholds import (
     above,
     affordable,
@@ -73,7 +74,8 @@ class EnergyRouter(pt.Transformer):
             of FLOPs by qid; None asks the ranker itself (an `ElasticRanker`, or identity). The promise about the
             budget holds as far as this is an upper bound.
         super_cost: The same for Super. With a share as the budget any unit will do, if both costs are in it.
-        trace: Add the columns `energy` and `routed_to` ("swift" or "super").
+        trace: Add the columns `energy` and `routed_to` ("swift" or "super"), and `spend` (FLOPs) where both rankers
+            tell theirs (`ElasticRanker(trace=True)` does; see `traced`).
 
     Raises:
         ValueError: An argument is out of range; at transform, no threshold, super_share or budget is given, Swift
@@ -126,6 +128,13 @@ class EnergyRouter(pt.Transformer):
     def set_parameter(self, name: str, value: Any) -> None:
         """For PyTerrier's grid search: become the router that this argument makes."""
         vars(self).update(vars(pt.inspect.transformer_apply_attributes(self, **{name: value})))
+
+    def traced(self) -> EnergyRouter:
+        """A sibling with `trace=True`, and rankers that trace where they can, so that it tells what it spends."""
+        other = copy.copy(self)
+        other.trace = True
+        other.swift, other.super = (r.traced() if hasattr(r, "traced") else r for r in (self.swift, self.super))
+        return other
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Rank the candidates of each query by Swift or by Super; see the class for what comes out."""
@@ -271,9 +280,12 @@ class EnergyRouter(pt.Transformer):
         return rescore_some(self.super, ranked, to_super & self._in_head(ranked), "super").untied()
 
     def _traced(self, frame: pd.DataFrame, energies: Floats, to_super: npt.NDArray[np.bool_]) -> pd.DataFrame:
+        spend = frame.get(SPEND, np.empty(0))
+        frame = frame.drop(columns=SPEND, errors="ignore")
         if not self.trace:
             return frame
-        return frame.assign(energy=energies, routed_to=np.where(to_super, "super", "swift"))
+        frame = frame.assign(energy=energies, routed_to=np.where(to_super, "super", "swift"))
+        return frame if np.isnan(spend).any() else frame.assign(spend=spend)
 
 
 def query_energies(ranked: pd.DataFrame, energy: str | Energy, top_k: int | None = None) -> pd.Series:

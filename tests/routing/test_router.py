@@ -127,9 +127,32 @@ def test_ties_are_broken_by_the_incoming_rank(threshold):
 
 def test_the_trace_says_who_ranked_and_why():
     traced = by_margin(margins(a=5, b=1), Judge(), threshold=-2, trace=True).transform(frame("a", "b", sizes=2))
-    assert list(traced.columns) == [*COLUMNS, "energy", "routed_to"]
+    assert list(traced.columns) == [*COLUMNS, "energy", "routed_to", "spend"]
+    assert traced["spend"].tolist() == [1, 1, 2, 2]  # Swift's, and Super's on top
     assert traced["energy"].tolist() == [-5, -5, -1, -1]
     assert traced["routed_to"].tolist() == ["swift", "swift", "super", "super"]
+
+
+def test_what_an_earlier_ranker_spent_is_nobodys_here():
+    router = EnergyRouter(pt.Transformer.identity(), Judge(), super_share=1.0, super_depth=2, trace=True)
+    traced = router.transform(frame("a", sizes=3).assign(spend=99.0))
+    assert traced["spend"].tolist() == [1, 1, 0]
+
+
+def test_what_nobody_tells_is_not_made_up():
+    silent = pt.apply.generic(lambda given: given.assign(score=1.0))
+    traced = EnergyRouter(silent, Judge(), super_share=0.5, trace=True).transform(frame("a", "b"))
+    assert "spend" not in traced
+
+
+def test_a_traced_sibling_has_rankers_that_trace():
+    class Telling(Judge):
+        def traced(self):
+            return Judge({("a", "d0"): 7.0})
+
+    router = EnergyRouter(Telling(), Judge(), super_share=0.0)
+    assert router.traced().trace and router.traced().swift.scores == {("a", "d0"): 7.0}
+    assert not router.trace and isinstance(router.swift, Telling)
 
 
 swift_scores = st.floats(-1e9, 1e9) | st.sampled_from([0.0, 1.0, 1.0 + 1e-12])
