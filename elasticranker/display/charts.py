@@ -63,7 +63,7 @@ def bump_chart(
         axes.set_xticks([0, 1], ["as they came", "reranked"])
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(len(before) + 0.6, 0.4)
-        axes.set_ylabel("rank")
+        axes.set_ylabel("rank, from 1")
         axes.grid(axis="x", visible=False)
         entries = [
             Line2D([], [], color=colours[at], linewidth=max(1.2, widths[at]), label=label)

@@ -46,15 +46,15 @@ class Picture(Figure):
         """It as a PNG file of so many dots an inch."""
         return self._file("png", dots)
 
-    def save(self, path: str | Path) -> Path:
-        """Write it as `.png`, `.svg` or `.pdf`, by the name's end.
+    def save(self, path: str | Path, *, dots: int = DOTS) -> Path:
+        """Write it as `.png` (of so many dots an inch), `.svg` or `.pdf`, by the name's end.
 
         Raises:
             ValueError: the name ends otherwise.
         """
         place = figure_path(path)
         with atomic_write(place) as file:
-            file.write(self._file(place.suffix[1:], DOTS))
+            file.write(self._file(place.suffix[1:], dots))
         return place
 
     def _file(self, kind: str, dots: int) -> bytes:

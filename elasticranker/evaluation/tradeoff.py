@@ -15,9 +15,9 @@ from elasticranker.evaluation.interleaved import Rankings, run_of
 from elasticranker.evaluation.measures import TESTED, bootstrap, effectiveness, significance
 from elasticranker.evaluation.report import cells, footnotes, write_report
 from elasticranker.evaluation.systems import file_name, split_name, system_named
-from elasticranker.files import atomic_write, writable_folder, write_json
+from elasticranker.files import atomic_write, read_json, writable_folder, write_json
 from elasticranker.progress import bar, phase
-from elasticranker.runs import write_run
+from elasticranker.runs import read_run, write_run
 
 if TYPE_CHECKING:
     from elasticranker.display.style import Picture
@@ -63,6 +63,25 @@ class TradeOff:
         }
         table = _table(candidates.system, finished, values, wanted["baseline"])
         return cls(table, _per_query(finished, values), runs, manifest)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> TradeOff:
+        """What `save`, or a comparison with a folder, wrote: to draw it again, say.
+
+        Raises:
+            ValueError: there is none.
+        """
+        place = Path(folder)
+        manifest, table = place / "manifest.json", place / "results.csv"
+        if not (manifest.exists() and table.exists()):
+            raise ValueError(f"{place} has no results.csv and manifest.json: name the folder of an experiment")
+        frames = [
+            pd.read_csv(place / name, dtype={"qid": str, "system": str, "budget": str}).fillna({"budget": ""})
+            for name in ("results.csv", "per_query.csv")
+        ]
+        names = frames[0]["system"].str.cat(frames[0]["budget"], sep=" ").str.strip()
+        runs = {system: read_run(place / "runs" / f"{file_name(system)}.trec.gz") for system in names}
+        return cls(frames[0], frames[1], runs, read_json(manifest))
 
     @property
     def measures(self) -> list[str]:

@@ -145,6 +145,22 @@ def test_saving_writes_what_the_command_writes_but_the_journal(tmp_path):
     pd.testing.assert_frame_equal(results, compared.table)
 
 
+def test_what_was_saved_is_read_back_and_drawn_again(tmp_path):
+    compared = compare("full", "25%")
+    again = TradeOff.read(compared.save(tmp_path / "out"))
+    pd.testing.assert_frame_equal(again.table, compared.table)
+    pd.testing.assert_frame_equal(again.per_query, compared.per_query)
+    pd.testing.assert_frame_equal(again.intervals, compared.intervals)
+    assert again.runs.keys() == compared.runs.keys()
+    assert again.runs["fake 25%"]["docno"].tolist() == compared.runs["fake 25%"]["docno"].tolist()
+    assert again.plot().png() == compared.plot().png()
+
+
+def test_a_folder_without_an_experiment_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"has no results\.csv and manifest\.json"):
+        TradeOff.read(tmp_path)
+
+
 def test_saving_into_an_experiment_that_goes_on_is_refused(tmp_path):
     compare("full", folder=tmp_path)
     with pytest.raises(ValueError, match="goes on with its own journal"):
