@@ -132,7 +132,7 @@ def test_whatever_takes_long_says_its_name_on_standard_error(folder, tmp_path, c
     assert main([*command, "--budgets", "100%", "50%", "--output", str(tmp_path / "results")]) == 0
     shown = capsys.readouterr().err
     names = ["loading libraries", "indexing collection", "searching", "storing texts", "warming up", "loading model"]
-    names += ["measuring", "writing runs", "evaluating", "drawing"]
+    names += ["measuring", "evaluating", "writing runs", "drawing"]
     places = [shown.find(f"{name}: ") for name in names]
     assert -1 not in places
     assert places == sorted(places)

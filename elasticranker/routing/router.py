@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyterrier as pt
+from pyterrier.transformer import IdentityTransformer
 
 from elasticranker.display.html import facts
 from elasticranker.frames import Lists, check, floats, for_ir_measures, in_incoming_order
@@ -141,6 +142,8 @@ class EnergyRouter(pt.Transformer):
         candidates = self._candidates(inp)
         if inp.empty:
             empty = inp.assign(score=np.empty(0), rank=np.empty(0, dtype=np.int64))
+            if self.trace and all(_tells(ranker, list(inp.columns)) for ranker in (self.swift, self.super)):
+                empty = empty.assign(**{SPEND: np.empty(0)})
             return self._traced(empty, np.empty(0), np.empty(0, dtype=bool))
         if self.threshold is None and self.super_share is None and self.budget is None:
             raise ValueError(
@@ -280,12 +283,12 @@ class EnergyRouter(pt.Transformer):
         return rescore_some(self.super, ranked, to_super & self._in_head(ranked), "super").untied()
 
     def _traced(self, frame: pd.DataFrame, energies: Floats, to_super: npt.NDArray[np.bool_]) -> pd.DataFrame:
-        spend = frame.get(SPEND, np.empty(0))
+        spend = frame.get(SPEND)
         frame = frame.drop(columns=SPEND, errors="ignore")
         if not self.trace:
             return frame
         frame = frame.assign(energy=energies, routed_to=np.where(to_super, "super", "swift"))
-        return frame if np.isnan(spend).any() else frame.assign(spend=spend)
+        return frame if spend is None or np.isnan(spend).any() else frame.assign(spend=spend)
 
 
 def query_energies(ranked: pd.DataFrame, energy: str | Energy, top_k: int | None = None) -> pd.Series:
@@ -325,6 +328,12 @@ def _effectiveness(ranked: pd.DataFrame, qrels: pd.DataFrame, measure: str | Mea
     if not any(query in values for query in queries):
         raise ValueError("the qrels judge none of the sample's queries: give theirs, or calibrate without qrels")
     return np.array([values.get(query, 0.0) for query in queries])
+
+
+def _tells(ranker: pt.Transformer, columns: list[str]) -> bool:
+    """Will a ranker tell what it spends?"""
+    outputs = pt.inspect.transformer_outputs(ranker, columns, strict=False) or []
+    return isinstance(ranker, IdentityTransformer) or "spend" in outputs
 
 
 def _typed(value: Any) -> str:

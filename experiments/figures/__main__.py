@@ -25,15 +25,15 @@ EXAMPLES = """examples:
 
 def ladder() -> Picture:
     """Quality against budget: the default checkpoint's ladder, as tuning measured it."""
-    from elasticranker import ElasticRanker
+    from elasticranker.ranker import ElasticRanker
 
     return ElasticRanker().ladder.plot()
 
 
 def explained() -> Picture:
     """Where the candidates of one question moved, at a tenth of the full cost."""
-    from elasticranker import ElasticRanker
     from elasticranker.collections import open_collection
+    from elasticranker.ranker import ElasticRanker
     from elasticranker.retrieval import bm25
 
     docs = open_collection("python-docs")
