@@ -213,7 +213,9 @@ def _per_query(finished: Mapping[str, Rankings], per_query: Mapping[str, pd.Data
     parts = []
     for system, values in per_query.items():
         costs = {qid: (made["flops"] / 1e9, made["ms"]) for qid, made in finished.get(system, {}).items()}
-        beside = pd.DataFrame.from_dict(costs, orient="index", columns=["gflops", "ms"]).reindex(values.index)
+        beside = (
+            pd.DataFrame.from_dict(costs, orient="index", columns=["gflops", "ms"]).reindex(values.index).astype(float)
+        )
         part = pd.concat([values, beside], axis=1)
         name, budget = split_name(system)
         part.insert(0, "system", name)

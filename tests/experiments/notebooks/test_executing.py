@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
@@ -46,10 +48,12 @@ def test_what_is_too_large_is_not_saved(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_names_a_path_of_this_machine_is_not_saved(tmp_path):
-    notebook = new_notebook(cells=[new_markdown_cell(f"in {executing.HERE.parents[1]}/elasticranker")])
-    with pytest.raises(Unfit, match="a path of this machine"):
-        save(notebook, tmp_path / "a.ipynb")
+def test_no_output_tells_where_folders_lie(tmp_path, monkeypatch):
+    monkeypatch.setattr(executing.Path, "home", lambda: Path("/home/somebody"))
+    told = f"'/home/somebody/.cache', '{executing.HERE.parents[1]}/README.md', '/home/somebody-else'"
+    cell = execute(made(tmp_path / "a.ipynb", f"print({told})\n[{told}]")).cells[0]
+    assert cell.outputs[0].text == "~/.cache ./README.md /home/somebody-else\n"
+    assert cell.outputs[1].data["text/plain"] == "['~/.cache', './README.md', '/home/somebody-else']"
 
 
 def test_what_is_saved_is_read_back(tmp_path):
