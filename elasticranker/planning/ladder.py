@@ -94,7 +94,9 @@ class Ladder:
     def _repr_html_(self) -> str:
         from elasticranker.display.html import image, table
 
-        rows = [["budget", "plan, as stages of depth[xwidth]:share of the budget[+weight of the incoming score]"]]
+        rows = [
+            ["budget", "plan, as stages of depth[xwidth][@tokens]:share of the budget[+weight of the incoming score]"]
+        ]
         rows[0].append("quality")
         for rung in self.rungs:
             quality = "" if rung.quality is None else f"{rung.quality:.4f}"

@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 
 from elasticranker.planning.cost import CostModel
-from elasticranker.planning.plan import Candidates, Plan, walk
+from elasticranker.planning.plan import Candidates, Integers, Plan, walk
 from elasticranker.planning.subnet import SubNet
 from elasticranker.planning.words import reached_in_words
 
@@ -30,7 +30,7 @@ def reach_in_words(plan: Plan, cost: CostModel, share: float) -> str:
         'all candidates by the embeddings alone, the best third by 3 layers, ...'
     """
     full = SubNet(cost.layers)
-    candidates = Candidates(np.full(CANDIDATES, TOKENS, dtype=np.int64), SLOTS)
+    candidates = Candidates(_all(TOKENS), SLOTS, short={cut: _all(min(TOKENS, SLOTS + cut)) for cut in plan.cuts})
     walking = walk(plan, full, candidates, cost, int(share * candidates.whole(cost, full)))
     scored: dict[SubNet, int] = defaultdict(int)
     try:
@@ -42,3 +42,7 @@ def reach_in_words(plan: Plan, cost: CostModel, share: float) -> str:
         order = [stage.subnet for stage in plan.stages] + [full]
         counts = [(subnet, scored[subnet]) for subnet in dict.fromkeys(order) if scored[subnet]]
         return reached_in_words(counts, CANDIDATES, cost.layers)
+
+
+def _all(tokens: int) -> Integers:
+    return np.full(CANDIDATES, tokens, dtype=np.int64)

@@ -24,17 +24,17 @@ def in_words(subnet: SubNet | None, layers: int | None = None) -> str:
         layers: of the whole model, which is then called by its name.
 
     Example:
-        >>> in_words(SubNet(3, 0.5)), in_words(SubNet(0)), in_words(SubNet(12), 12)
-        ('3 layers at 50 % width', 'the embeddings alone', 'all 12 layers')
+        >>> in_words(SubNet(3, 0.5)), in_words(SubNet(0, tokens=48)), in_words(SubNet(12), 12)
+        ('3 layers at 50 % width', 'the embeddings alone of 48 tokens', 'all 12 layers')
     """
     if subnet is None:
         return "nothing"
-    if subnet.depth == 0:
-        return "the embeddings alone"
-    if subnet == SubNet(layers or 0):
+    if layers and subnet == SubNet(layers):
         return f"all {layers} layers"
     width = "" if subnet.width == 1 else f" at {percent(subnet.width)} width"
-    return f"{subnet.depth} layer{'s' if subnet.depth > 1 else ''}{width}"
+    layered = f"{subnet.depth} layer{'s' if subnet.depth > 1 else ''}{width}"
+    whole = "the embeddings alone" if subnet.depth == 0 else layered
+    return whole if subnet.tokens is None else f"{whole} of {subnet.tokens} tokens"
 
 
 def reached_in_words(reached: Sequence[tuple[SubNet, int]], candidates: int, layers: int) -> str:

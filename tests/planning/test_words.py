@@ -23,6 +23,9 @@ PLAN = Plan((Stage(SubNet(0), 0.1, prior=0.5), Stage(SubNet(2, 0.5), 0.4), Stage
         (SubNet(3, 0.5), "3 layers at 50 % width"),
         (SubNet(12), "all 12 layers"),
         (SubNet(12, 0.25), "12 layers at 25 % width"),
+        (SubNet(2, tokens=48), "2 layers of 48 tokens"),
+        (SubNet(0, tokens=48), "the embeddings alone of 48 tokens"),
+        (SubNet(12, tokens=48), "12 layers of 48 tokens"),
     ],
 )
 def test_a_sub_network(subnet, words):
@@ -55,6 +58,14 @@ def test_a_share(share, text):
 
 def test_the_whole_model_reads_everything():
     assert reach_in_words(Plan((Stage(FULL, 1.0),)), COST, 1.0) == f"all candidates by all {LAYERS} layers"
+
+
+def test_a_cut_document_costs_less_so_that_more_are_read():
+    def first(tokens):
+        return Plan((Stage(SubNet(2, tokens=tokens), 1.0),))
+
+    whole, cut = (reach_in_words(first(tokens), COST, 0.1).split(" by ")[0] for tokens in (None, 48))
+    assert (whole, cut) == ("the first 59 %", "all candidates")
 
 
 def test_what_affords_nothing_says_so():
