@@ -178,6 +178,8 @@ def test_info_about_a_plain_cross_encoder(tmp_path, capsys):
     assert "after layers 3 (cls); 0 (interaction)" in shown
     assert "fingerprint" in shown
     assert "threads" in shown
+    assert "in words, of 100 candidates of 128 tokens each" in shown
+    assert "all candidates by the embeddings alone" in shown
 
 
 def test_a_card_is_printed_or_written_where_it_is_told(tmp_path, capsys):
