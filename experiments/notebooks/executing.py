@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 LARGEST = 2_000_000  # bytes of a file
-PATIENCE = 900  # seconds for a cell
+PATIENCE = 3600  # seconds for a cell: a busy machine is no error
 SMALL = "small"  # in the metadata of a cell: its source with smaller settings
 
 
