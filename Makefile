@@ -1,4 +1,4 @@
-.PHONY: install test lint docs demo results
+.PHONY: install test lint docs demo notebooks results
 
 install:  # on a machine without a GPU install a CPU build of torch first
 	pip install -e ".[test,docs]"
@@ -21,3 +21,6 @@ demo:
 DATA ?= data
 results:  # everything that README and documentation quote; DATA holds the collections
 	python -m experiments.measure $(DATA)
+
+notebooks:  # run them from scratch and keep what they show: some minutes each
+	python -m experiments.notebooks

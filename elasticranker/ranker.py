@@ -16,7 +16,7 @@ import pyterrier as pt
 from elasticranker.frames import Lists, floats, in_incoming_order
 from elasticranker.model.checkpoint import fingerprint, is_elastic, tuned_on
 from elasticranker.model.hub import check_name, resolve
-from elasticranker.model.loaded import Loaded, Settings
+from elasticranker.model.loaded import Loaded, Settings, choose_device, choose_dtype
 from elasticranker.model.speed import TIME_MARGIN
 from elasticranker.planning.budget import Budget
 from elasticranker.progress import bar, is_shown, part_of, phase, shown
@@ -24,10 +24,12 @@ from elasticranker.progress import bar, is_shown, part_of, phase, shown
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from elasticranker.explanation import Explanation
     from elasticranker.model.checkpoint import Checkpoint
-    from elasticranker.model.engine import Engine
+    from elasticranker.model.engine import Engine, Query
     from elasticranker.model.pairs import Pair
     from elasticranker.model.speed import SpeedProfile
+    from elasticranker.planning.ladder import Ladder
     from elasticranker.planning.plan import Floats, Ranking
 
 WARM_UP_TEXTS, WARM_UP_WORDS = 50, 128  # of a made-up query: some batches of all lengths
@@ -184,6 +186,10 @@ class ElasticRanker(pt.Transformer):
         """
         return self._sibling(budget=Budget(budget))
 
+    def traced(self) -> ElasticRanker:
+        """A sibling with `trace=True` that shares the loaded weights."""
+        return self._sibling(trace=True)
+
     def _sibling(self, **changes: Any) -> ElasticRanker:
         other = copy.copy(self)
         other.truncated = 0
@@ -214,9 +220,9 @@ class ElasticRanker(pt.Transformer):
         return self
 
     @property
-    def ladder(self) -> pd.DataFrame:
-        """The plans of the checkpoint, one row a rung, with the columns `budget`, `plan` and `quality`."""
-        return self._loaded.ladder.table()
+    def ladder(self) -> Ladder:
+        """The plans of the checkpoint: in a notebook a figure and a table, `ladder.table()` as a frame."""
+        return self._loaded.ladder
 
     @property
     def fingerprint(self) -> str:
@@ -254,6 +260,36 @@ class ElasticRanker(pt.Transformer):
             >>> kept = ranked[ranker.relevance(ranked["score"]) > 0.5]  # doctest: +SKIP
         """
         return self.checkpoint.calibration.relevance(scores)
+
+    def explain(self, frame: pd.DataFrame) -> Explanation:
+        """What this budget does to the candidates of one query: who is scored by what, at what cost, and moves where.
+
+        Args:
+            frame: a result frame of one query, as `transform` takes it.
+
+        Returns:
+            A table and a bump chart, which a notebook shows.
+
+        Raises:
+            ValueError: no query or several; or as `transform`.
+
+        Example:
+            >>> ranker.explain(candidates[candidates["qid"] == "7"]).plot()  # doctest: +SKIP
+        """
+        from elasticranker.explanation import Explanation
+
+        self._validate(frame)
+        lists = self._lists(frame)
+        if len(lists) != 1:
+            raise ValueError(
+                f"explain takes the candidates of one query, and this frame has {len(lists)} queries: pick one, as in "
+                'frame[frame["qid"] == "7"]'
+            )
+        engine = self._load()
+        (query,), _ = self._asked(lists, range(1), floats(lists.frame, "score") if "score" in lists.frame else None)
+        (ranking,) = engine.rank([query])
+        cost = engine.full_cost(query.pairs)
+        return Explanation.of(lists.frame, ranking, self.budget, query.plan, engine.full, cost)
 
     def full_cost(self, frame: pd.DataFrame) -> pd.Series:
         """FLOPs of the full model over each query's candidates, by qid."""
@@ -380,12 +416,21 @@ class ElasticRanker(pt.Transformer):
 
     def _rank(self, lists: Lists, some: range, scores: Floats | None, moving: tqdm) -> list[Ranking]:
         """The rankings of some lists, given the incoming scores of all rows; the bar moves by their rows."""
+        engine = self._loaded.engine
+        queries, layers = self._asked(lists, some, scores)
+        advance = part_of(moving, sum(len(query.pairs) for query in queries), layers)
+        rankings = engine.rank(queries, progress=advance)
+        advance(layers)
+        return rankings
+
+    def _asked(self, lists: Lists, some: range, scores: Floats | None) -> tuple[list[Query], float]:
+        """What the engine is asked for some lists; and layers that all pairs will go through, roughly."""
         from elasticranker.model.engine import Query
 
         engine, ladder = self._loaded.engine, self._loaded.ladder
         started = time.perf_counter()
         queries = []
-        layers = 0.0  # that all pairs will go through, roughly: what the bar moves by
+        layers = 0.0  # what the bar moves by
         for number, pairs in zip(some, self._pairs(lists, some), strict=True):
             whole = engine.full_cost(pairs)
             budget, deadline = self._allowance(whole, started)
@@ -393,10 +438,7 @@ class ElasticRanker(pt.Transformer):
             share = min(1.0, budget / whole)
             layers += share * len(pairs) * engine.full.depth
             queries.append(Query(pairs, prior, ladder.plan(share), budget, deadline))
-        advance = part_of(moving, sum(len(query.pairs) for query in queries), layers)
-        rankings = engine.rank(queries, progress=advance)
-        advance(layers)
-        return rankings
+        return queries, layers
 
     def _allowance(self, whole: int, started: float) -> tuple[int, float | None]:
         """A query's budget in FLOPs, and its deadline where it is one of time."""
@@ -435,6 +477,28 @@ class ElasticRanker(pt.Transformer):
 
     def __repr__(self) -> str:
         return f"ElasticRanker({self.model!r}, budget={str(self.budget)!r})"
+
+    def _repr_html_(self) -> str | None:
+        from elasticranker.display.html import facts
+
+        drawn = super()._repr_html_()
+        return None if drawn is None else drawn + facts(self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        """What a notebook shows under the schematic. Reads a checkpoint that is at hand, and never fetches one."""
+        from elasticranker.planning.reach import TYPICAL, reach_in_words
+
+        known = {"model": self.model, "budget": self.budget.words, "dtype": self.dtype}
+        if not (self.model == "default" or Path(self.model).is_dir() or self._loaded.is_ready):
+            return known | {"plan": "known once the model is fetched, which the first use does"}
+        if self.dtype == "auto":
+            device = choose_device(self.device)
+            known["dtype"] = f"auto: {str(choose_dtype('auto', device)).removeprefix('torch.')} on {device}"
+        if self.budget.kind != "share":
+            return known | {"plan": "by the share of a query's full cost that this comes to, see ranker.ladder"}
+        plan = self._loaded.ladder.plan(self.budget.value)
+        reach = reach_in_words(plan, self.checkpoint.cost, self.budget.value)
+        return known | {"plan": str(plan), "in words": f"{TYPICAL}: {reach}"}
 
 
 def _positive(name: str, value: int) -> int:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from elasticranker.display.style import COLOURS, GREY, cost_axis, picture
 from elasticranker.evaluation.manifest import load_warning
 from elasticranker.evaluation.measures import MEASURES, TESTED
-from elasticranker.evaluation.plots import BLUE, GREEN, GREY, PURPLE, SIGNIFICANT, STYLE, VERMILION
+from elasticranker.evaluation.plots import SIGNIFICANT
 from elasticranker.evaluation.report import cells, markdown
 from elasticranker.files import atomic_write
 from experiments.routed import TESTS
@@ -25,7 +26,7 @@ BASELINES = {
     "random": {"color": GREY, "linestyle": ":", "linewidth": 1.5},
     "oracle": {"color": GREY, "linestyle": "--", "linewidth": 1.5},
 }
-COLOURS, MARKERS = (BLUE, VERMILION, GREEN, PURPLE), "osD^vP*X"
+MARKERS = "osD^vP*X"
 
 
 def table_cells(results: pd.DataFrame) -> list[list[str]]:
@@ -112,24 +113,18 @@ def draw_routing(
         measure: A column of the table.
         per: What the costs are means over.
     """
-    import matplotlib
-
-    with matplotlib.rc_context(STYLE):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(8, 4.2), layout="constrained")
-        FigureCanvasAgg(figure)
-        labels = {"gflops_mean": f"GFLOPs per {per}, mean", "ms_mean": f"milliseconds per {per}, mean"}
+    with picture(8, 4.2, title=title) as figure:
+        labels = {"gflops_mean": f"GFLOPs per {per}, mean", "ms_mean": f"ms per {per}, mean"}
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (cost, label) in zip(panels, labels.items(), strict=True):
+            if results[cost].min() > 0:
+                cost_axis(axes, label)
+            else:  # a Swift that costs nothing has no place on a log axis
+                axes.set_xlabel(label)
             _panel(axes, results, cost, measure)
-            axes.set_xlabel(label)
-        panels[0].set_ylabel(measure)
+        panels[0].set_ylabel(f"{measure}, mean")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=GREY)
-        with atomic_write(path) as file:
-            figure.savefig(file, format="png", dpi=200)
+    figure.save(path)
 
 
 def _panel(axes: Axes, results: pd.DataFrame, cost: str, measure: str) -> None:

@@ -132,7 +132,7 @@ def test_whatever_takes_long_says_its_name_on_standard_error(folder, tmp_path, c
     assert main([*command, "--budgets", "100%", "50%", "--output", str(tmp_path / "results")]) == 0
     shown = capsys.readouterr().err
     names = ["loading libraries", "indexing collection", "searching", "storing texts", "warming up", "loading model"]
-    names += ["measuring", "writing runs", "evaluating", "drawing"]
+    names += ["measuring", "evaluating", "writing runs", "drawing"]
     places = [shown.find(f"{name}: ") for name in names]
     assert -1 not in places
     assert places == sorted(places)
@@ -178,6 +178,8 @@ def test_info_about_a_plain_cross_encoder(tmp_path, capsys):
     assert "after layers 3 (cls); 0 (interaction)" in shown
     assert "fingerprint" in shown
     assert "threads" in shown
+    assert "in words, of 100 candidates of 128 tokens each" in shown
+    assert "all candidates by the embeddings alone" in shown
 
 
 def test_a_card_is_printed_or_written_where_it_is_told(tmp_path, capsys):

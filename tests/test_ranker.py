@@ -105,7 +105,7 @@ def test_an_ordinary_cross_encoder_gets_a_training_free_filter(vanilla: str) -> 
     ranker = ElasticRanker(vanilla, budget="25%", trace=True)
     result = ranker(frame())
     assert set(result["exit_depth"]) == {0, 3}
-    assert ranker.ladder["plan"].tolist() == ["0:50%+1 > 3:50%"]
+    assert ranker.ladder.table()["plan"].tolist() == ["0:50%+1 > 3:50%"]
 
 
 def test_an_ordinary_cross_encoders_relevance_is_its_logits_sigmoid_and_its_filter_claims_none(vanilla: str) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from elasticranker.evaluation.candidates import Candidates
 
 RESUME = MEASURED
+BUDGETS = ("100%", "50%", "25%", "10%", "5%")
 CANDIDATES = 50  # a question: with 100 two slow cores would need more than five minutes
 EXAMPLES = """examples:
   elasticranker demo
@@ -43,8 +44,9 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from elasticranker.collections import open_collection
     from elasticranker.evaluation.candidates import load_candidates
+    from elasticranker.evaluation.comparing import run_tradeoff
     from elasticranker.evaluation.measures import effectiveness
-    from elasticranker.evaluation.tradeoff import run_tradeoff
+    from elasticranker.evaluation.systems import FULL, named_systems
 
     start = time.monotonic()
     ranker = make_ranker(args, trace=True)
@@ -57,25 +59,22 @@ def run(args: argparse.Namespace) -> None:
         flush=True,
     )
     note = f"The top {CANDIDATES} of BM25 are reranked, not 100, to keep the demo short."
-    results = run_tradeoff(collection, ranker, candidates, output=args.output, note=note, arguments=vars(args))
+    compared = run_tradeoff(
+        candidates,
+        named_systems(ranker, BUDGETS),
+        rel=collection.relevance_level(),
+        folder=args.output,
+        title=collection.name,
+        note=note,
+        arguments=vars(args),
+    )
     print()
-    show(results, args.output)
-    before, after = _runs(args.output, candidates.system)
+    show(compared, args.output)
+    before, after = compared.runs[candidates.system], compared.runs[f"elastic {FULL}"]
     gain = effectiveness(after, candidates.qrels)["RR@10"] - effectiveness(before, candidates.qrels)["RR@10"]
     print("\nThree questions, before (BM25) and after (full model); * marks what answers the question.")
     print(examples(candidates, before, after, gain))
     print(f"\nIt took {time.monotonic() - start:.0f} seconds.")
-
-
-def _runs(output: str, first_stage: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The first stage's run and the full model's."""
-    from pathlib import Path
-
-    from elasticranker.evaluation.systems import FULL, file_name
-    from elasticranker.runs import read_run
-
-    runs = Path(output) / "runs"
-    return read_run(runs / f"{first_stage}.trec.gz"), read_run(runs / f"{file_name(f'elastic {FULL}')}.trec.gz")
 
 
 def examples(candidates: Candidates, before: pd.DataFrame, after: pd.DataFrame, gain: pd.Series) -> str:

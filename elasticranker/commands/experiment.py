@@ -22,7 +22,7 @@ from elasticranker.commands.arguments import (
 from elasticranker.commands.resuming import MEASURED
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from elasticranker.evaluation.tradeoff import TradeOff
 
 RESUME = MEASURED
 EXAMPLES = """examples:
@@ -66,8 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    from elasticranker.evaluation.comparing import run_tradeoff
     from elasticranker.evaluation.measures import parse_measures
-    from elasticranker.evaluation.tradeoff import run_tradeoff
+    from elasticranker.evaluation.systems import model_name, named_systems
     from elasticranker.files import writable_folder
     from elasticranker.planning.budget import Budget
 
@@ -76,39 +77,30 @@ def run(args: argparse.Namespace) -> None:
     parse_measures(args.measures)
     writable_folder(args.output)
     ranker = make_ranker(args, trace=True)
+    systems = named_systems(ranker, args.budgets, args.name or model_name(args.model))
     collection, candidates = read_candidates(args, ranker)
-    arguments = {name: value for name, value in vars(args).items() if name not in ("command", "debug")}
-    results = run_tradeoff(
-        collection,
-        ranker,
+    compared = run_tradeoff(
         candidates,
-        output=args.output,
-        budgets=args.budgets,
-        name=args.name or _name(args.model),
+        systems,
         measures=args.measures,
         baseline=args.baseline,
-        rel=args.rel,
+        rel=collection.relevance_level() if args.rel is None else args.rel,
+        folder=args.output,
+        title=collection.name,
         note=args.note,
-        arguments=arguments,
+        arguments={name: value for name, value in vars(args).items() if name not in ("command", "debug")},
     )
-    show(results, args.output)
+    show(compared, args.output)
 
 
-def _name(model: str) -> str:
-    """What a model is called where nobody says: "elastic" the one that ships, others by the last part of their name."""
-    return "elastic" if model == "default" else model.rstrip("/").rpartition("/")[2]
-
-
-def show(results: pd.DataFrame, output: str) -> None:
+def show(compared: TradeOff, output: str) -> None:
     """Print the table of an experiment, how to read it, and where its files are."""
     from pathlib import Path
 
     from elasticranker.evaluation.report import aligned, footnotes, tables
-    from elasticranker.files import read_json
 
-    folder = Path(output)
-    manifest = read_json(folder / "manifest.json")
-    shown, tests = tables(results)
+    folder, manifest = Path(output), compared.manifest
+    shown, tests = tables(compared.table)
     print(aligned(shown), "", sep="\n")
     if tests:
         print(f"p, against {manifest['evaluation']['baseline']}", aligned(tests), "", sep="\n")

@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> None:
     from elasticranker.model.card import contents
     from elasticranker.model.checkpoint import fingerprint, is_elastic, load
     from elasticranker.model.hub import resolve
+    from elasticranker.planning.reach import TYPICAL, reach_in_words
+    from elasticranker.planning.words import percent
 
     place = resolve(args.model, args.revision)
     checkpoint = load(place)
@@ -38,7 +40,12 @@ def run(args: argparse.Namespace) -> None:
     lines = {"model": f"{args.model} ({kind})", "place": place, "fingerprint": fingerprint(place)}
     _print(lines | contents(checkpoint) | machine())
     print(f"\nladder{'' if checkpoint.ladder else ' (untuned)'}, plans as depth[@width]:share of the budget")
-    print(checkpoint.plans().table().fillna("").to_string(index=False))
+    ladder = checkpoint.plans()
+    print(ladder)
+    print(f"\nin words, {TYPICAL}")
+    _print(
+        {f"  {percent(rung.share)}": reach_in_words(rung.plan, checkpoint.cost, rung.share) for rung in ladder.rungs}
+    )
     if checkpoint.provenance:
         print("\nprovenance")
         _print({f"  {name}": _short(value) for name, value in checkpoint.provenance.items()})

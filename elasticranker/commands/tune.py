@@ -9,7 +9,6 @@ remembers the queries: an experiment leaves them out.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive
@@ -65,13 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="refuse to tune on fewer (default: %(default)s); lower it to try things out",
     )
     add_calibration_arguments(parser)
-    parser.add_argument("--figure", metavar="FILE", help="draw the front into this PNG")
+    parser.add_argument("--figure", metavar="FILE", help="draw the front into this file (.png, .svg or .pdf)")
     add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from elasticranker.collections import open_collection
+    from elasticranker.display.style import figure_path
     from elasticranker.evaluation.candidates import judged, load_candidates
     from elasticranker.files import new_folder, public_name, refuse_existing, writable_folder
     from elasticranker.model.checkpoint import copy_checkpoint, query_key, set_ladder
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     source = elastic_folder(args.model, args.revision)
     refuse_existing(args.output)
     if args.figure:
-        writable_folder(Path(args.figure).parent)
+        writable_folder(figure_path(args.figure).parent)
     ranker = make_ranker(args)
     collection = open_collection(args.data, corpus=args.corpus)
     level = collection.relevance_level() if args.rel is None else args.rel

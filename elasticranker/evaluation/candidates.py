@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
+import pyterrier as pt
 
 from elasticranker.files import sha256
+from elasticranker.frames import as_text, in_incoming_order
 from elasticranker.model.checkpoint import query_key
 from elasticranker.runs import read_run
 from elasticranker.runs.inputs import queries_of, refuse_missing_documents, with_queries, with_texts
@@ -26,7 +28,7 @@ class Candidates:
 
     Attributes:
         system: What the first stage is called in tables.
-        frame: Columns qid, query, docno, text, score, rank; queries in the collection's order.
+        frame: Columns qid, query, docno, score, rank and those of texts; queries in the collection's order.
         qrels: Columns qid, docno, label, of the judged queries only.
         queries: Number of judged queries, those without candidates included.
         left_out: Number of judged queries that were left out because the reranker was tuned on them.
@@ -41,7 +43,10 @@ class Candidates:
     @property
     def fingerprint(self) -> str:
         """Hash of everything that a measurement on these candidates depends on."""
-        rows = self.frame[["qid", "query", "docno", "text"]].itertuples(index=False, name=None)
+        known = ("qid", "query", "docno")
+        values = {str(column): self.frame[column].tolist() for column in self.frame.columns if column not in known}
+        texts = sorted(column for column, cells in values.items() if all(isinstance(cell, str) for cell in cells))
+        rows = self.frame[[*known, *texts]].itertuples(index=False, name=None)
         scores, labels = self.frame["score"].to_numpy(dtype="float64"), self.qrels.itertuples(index=False, name=None)
         return sha256(*(field for row in rows for field in row), scores.tobytes(), repr(list(labels)))
 
@@ -102,6 +107,44 @@ def load_candidates(
     return Candidates(system, frame, qrels, len(topics), left_out)
 
 
+def candidates_of(
+    front: pt.Transformer | pd.DataFrame,
+    topics: pd.DataFrame,
+    qrels: pd.DataFrame,
+    *,
+    tuned_on: Collection_[str] = frozenset(),
+    name: str = "first-stage",
+) -> Candidates:
+    """What a first stage finds for topics that are at hand.
+
+    Args:
+        front: makes candidates with their texts, or is a frame of them; it is asked for judged topics only.
+        topics: columns qid and query.
+        qrels: columns qid, docno, label.
+        tuned_on: `query_key`s of queries to leave out.
+        name: what the first stage is called.
+
+    Raises:
+        KeyError: a column is missing.
+        ValueError: no topic is judged, all were tuned on, or there are no candidates for them; or see `check`.
+    """
+    for what, frame, needed in (("topics", topics, ("qid", "query")), ("qrels", qrels, ("qid", "docno", "label"))):
+        if missing := [column for column in needed if column not in frame]:
+            raise KeyError(f"{what} lack the columns {missing} (they have {list(frame.columns)})")
+    asked, qrels = topics.assign(qid=as_text(topics, "qid")), qrels.assign(qid=as_text(qrels, "qid"))
+    asked, kept, left_out = _judged(asked, qrels, "these topics", tuned_on)
+    found = front.transform(asked) if isinstance(front, pt.Transformer) else front
+    if missing := [column for column in ("qid", "query", "docno") if column not in found]:
+        raise KeyError(f"the candidates lack the columns {missing} (they have {list(found.columns)})")
+    found = found.assign(qid=as_text(found, "qid"))
+    frame = in_incoming_order(found[found["qid"].isin(asked["qid"])]).frame
+    if frame.empty:
+        raise ValueError("there are no candidates for the judged topics: do the qids of topics and qrels match?")
+    if "score" not in frame:
+        frame = frame.assign(score=-frame["rank"].astype(float))
+    return Candidates(name, frame, kept, len(asked), left_out)
+
+
 def judged(
     collection: Collection,
     queries: int | None = None,
@@ -112,16 +155,26 @@ def judged(
 
     Evenly spaced topics if only some are wanted.
     """
-    topics, qrels = queries_of(collection), collection.qrels()
+    return _judged(queries_of(collection), collection.qrels(), collection.name, tuned_on, preferred, queries)
+
+
+def _judged(
+    topics: pd.DataFrame,
+    qrels: pd.DataFrame,
+    name: str,
+    tuned_on: Collection_[str],
+    preferred: Collection_[str] = frozenset(),
+    queries: int | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame, int]:
     topics = topics[topics["qid"].isin(qrels["qid"])]
     if topics.empty:
-        raise ValueError(f"no query of {collection.name} is judged: an experiment needs qrels")
+        raise ValueError(f"no query of {name} is judged: an experiment needs qrels")
     known = topics["query"].map(query_key).isin(tuned_on)
     topics = topics[~known]
     if topics.empty:
         raise ValueError(
-            f"the checkpoint's ladder was tuned on every judged query of {collection.name}: a result on them would "
-            "mean nothing; name another collection"
+            f"the checkpoint's ladder was tuned on every judged query of {name}: a result on them would mean nothing; "
+            "name another collection"
         )
     wanted = topics["query"].map(query_key).isin(preferred)
     if wanted.any():

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from elasticranker.frames import for_ir_measures
+from elasticranker.planning.plan import Floats
 
 if TYPE_CHECKING:
     from ir_measures import Measure
@@ -107,6 +108,29 @@ def significance(per_query: Mapping[str, pd.DataFrame], baseline: str | None) ->
         for name in names
     }
     return pd.DataFrame(tests, index=list(per_query))
+
+
+def bootstrap(values: Floats, *, level: float = 0.95, draws: int = 1000, seed: int = 0) -> tuple[Floats, Floats]:
+    """Confidence intervals of columns' means, by drawing rows (queries) with replacement.
+
+    Args:
+        values: `[queries, columns]`.
+        level: share of the draws inside.
+        draws: how many.
+        seed: of the draws; one seed draws the same queries for whatever has as many.
+
+    Returns:
+        `[columns]` lower and upper ends.
+
+    Example:
+        >>> low, high = bootstrap(np.array([[0.0], [1.0], [1.0]]))
+        >>> low[0] <= 2 / 3 <= high[0]
+        True
+    """
+    count = len(values)
+    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws) / count
+    low, high = np.quantile(weights @ values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high
 
 
 def paired_t(values: pd.Series, reference: pd.Series) -> float:

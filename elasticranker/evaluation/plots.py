@@ -1,4 +1,4 @@
-"""Figures for a README: readable at 800 pixels, told apart without colour."""
+"""Figures of a trade-off and of a tuned ladder."""
 
 from __future__ import annotations
 
@@ -6,78 +6,76 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import matplotlib
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.text import Annotation
-from matplotlib.ticker import LogLocator, NullFormatter
 
+from elasticranker.display.style import BLUE, COLOURS, GREY, VERMILION, Picture, cost_axis, picture
 from elasticranker.evaluation.labels import label_points
 from elasticranker.evaluation.measures import parse_measures
-from elasticranker.files import atomic_write
 from elasticranker.planning.budget import Budget
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette (2008), which colour-blind readers can tell apart; the grey is for what is compared against.
-BLUE, VERMILION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#595959"
-STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "axes.titleweight": "bold",
-    "axes.titlesize": 11,
-}
 SIGNIFICANT = 0.05
+MARKERS = {"share": "o", "flops": "s", "time": "^", "": "D"}  # of kinds of budgets; "" is none
+LINES: dict[str, Any] = {"share": "-", "flops": (0, (4, 2)), "time": (0, (1, 1)), "": "-"}
+KINDS = {"share": ", budgets as shares", "flops": ", budgets in FLOPs", "time": ", budgets in time", "": ""}
+AXES = {"gflops": "GFLOPs per query, mean", "ms": "ms per query, mean"}
+BAND: dict[str, Any] = {"alpha": 0.15, "linewidth": 0, "zorder": 1}
 
 
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE)  # of rankers
-MARKERS = {"share": "o", "flops": "s", "time": "^"}  # of kinds of budgets
-LINES: dict[str, Any] = {"share": "-", "flops": (0, (4, 2)), "time": (0, (1, 1))}
-KINDS = {"share": "as shares", "flops": "in FLOPs", "time": "in time"}
-
-
-def draw_tradeoff(results: pd.DataFrame, path: str | Path, *, title: str, evaluation: Mapping[str, Any]) -> None:
-    """Draw effectiveness against FLOPs per query, the first stage as a horizontal line.
+def tradeoff_figure(
+    results: pd.DataFrame,
+    intervals: pd.DataFrame,
+    *,
+    title: str,
+    evaluation: Mapping[str, Any],
+    cost: str = "gflops",
+) -> Picture:
+    """Effectiveness against cost, the first stage as a horizontal line.
 
     A ranker has a colour, a kind of budget a marker and a kind of line; a point is hollow where the measure differs
-    significantly from the baseline's.
+    significantly from the baseline's. Bands are 95 % confidence intervals of the means.
 
     Args:
-        results: The table of `run_tradeoff`.
-        path: The PNG file, 1600 pixels wide.
-        title: What was measured, for the top of the figure.
+        results: `TradeOff.table`.
+        intervals: `TradeOff.intervals`.
+        title: what was measured, for the top of the figure.
         evaluation: `measures` (the first two are drawn), `baseline` and `relevance level`.
+        cost: a key of `AXES`.
+
+    Raises:
+        ValueError: there is no such cost.
     """
+    if cost not in AXES:
+        raise ValueError(f"cost={cost!r}: choose among {', '.join(AXES)}")
+    column = f"{cost}_mean"
     measures = parse_measures(evaluation["measures"][:2], rel=evaluation["relevance level"])
-    # Figure and rc_context rather than pyplot: no global state, and no window system is asked for.
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8 if len(measures) > 1 else 5, 4.1), layout="constrained")
-        FigureCanvasAgg(figure)
+    bands = {
+        measure: rows.set_index(["system", "budget"])[["low", "high"]] for measure, rows in intervals.groupby("measure")
+    }
+    with picture(8 if len(measures) > 1 else 5, 4.1, title=title) as figure:
         panels = figure.subplots(1, len(measures), squeeze=False)[0]
-        series = _series(results)
+        series = _series(results, column)
         for axes, (name, measure) in zip(panels, measures.items(), strict=True):
-            _panel(axes, results.iloc[0], series, name)
-            axes.set_title(str(measure), loc="left")
-            axes.set_xlabel("GFLOPs per query, mean (log scale)")
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=GREY)
-        if entries := _legend(series, evaluation["baseline"]):
-            figure.legend(handles=entries, loc="outside lower center", ncols=2, frameon=False)
+            cost_axis(axes, AXES[cost])
+            _panel(axes, results.iloc[0], series, name, column, bands[name])
+            axes.set_ylabel(f"{measure}, mean")
+        entries = _legend(series, evaluation["baseline"])
+        figure.legend(handles=entries, loc="outside lower center", ncols=2, frameon=False)
         figure.draw_without_rendering()  # lays it out: labels are placed on what is there
         for axes, name in zip(panels, measures, strict=True):
             points = [
-                (row["gflops_mean"], row[name], row["budget"], each.colour) for each in series for row in each.rows()
+                (row[column], row[name], row["budget"] or each.name, each.colour)
+                for each in series
+                for row in each.rows()
             ]
             label_points(axes, points, taken=[text for text in axes.texts if isinstance(text, Annotation)])
-        with atomic_write(path) as file:
-            figure.savefig(file, format="png", dpi=200)
+    return figure
 
 
 class _Series(NamedTuple):
@@ -102,49 +100,58 @@ class _Series(NamedTuple):
         return {"color": self.colour, "linewidth": 2, "linestyle": LINES[self.kind], "zorder": 2}
 
 
-def _series(results: pd.DataFrame) -> list[_Series]:
+def _series(results: pd.DataFrame, column: str) -> list[_Series]:
     """The lines of a figure; a budget that affords nothing has no place on a log axis."""
     ours = results.iloc[1:]
-    ours = ours[ours["gflops_mean"] > 0].assign(kind=[Budget(b).kind for b in ours["budget"][ours["gflops_mean"] > 0]])
+    ours = ours[ours[column] > 0]
+    ours = ours.assign(kind=[Budget(budget).kind if budget else "" for budget in ours["budget"]])
     names = list(ours["system"].unique())
     return [
-        _Series(name, kind, COLOURS[names.index(name) % len(COLOURS)], table.sort_values("gflops_mean"))
+        _Series(name, kind, COLOURS[names.index(name) % len(COLOURS)], table.sort_values(column))
         for (name, kind), table in ours.groupby(["system", "kind"], sort=False)
     ]
 
 
-def _legend(series: Sequence[_Series], baseline: str | None) -> list[Line2D]:
+def _legend(series: Sequence[_Series], baseline: str | None) -> list[Artist]:
     """Entries: what hollow means, and the lines where there is more than one."""
     look: dict[str, Any] = {"linestyle": "", "color": GREY, "marker": "o", "markersize": 8, "markeredgewidth": 2}
-    entries = []
+    entries: list[Artist] = []
     if baseline is not None:
         hollow = f"differs from {baseline} (p < {SIGNIFICANT})"
         entries.append(Line2D([], [], label=hollow, markerfacecolor="white", **look))
         entries.append(Line2D([], [], label=f"{baseline}, or no significant difference", **look))
     if len(series) > 1:
         entries += [
-            Line2D([], [], label=f"{each.name}, budgets {KINDS[each.kind]}", **(each.line() | each.point(False)))
+            Line2D([], [], label=f"{each.name}{KINDS[each.kind]}", **(each.line() | each.point(False)))
             for each in series
         ]
-    return entries
+    return [*entries, Patch(color=GREY, alpha=0.25, linewidth=0, label="95 % confidence, bootstrap over queries")]
 
 
-def _panel(axes: Axes, first: pd.Series, series: Sequence[_Series], measure: str) -> None:
-    """One measure: the lines, their points, and the first stage."""
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+def _panel(
+    axes: Axes, first: pd.Series, series: Sequence[_Series], measure: str, column: str, bands: pd.DataFrame
+) -> None:
+    """One measure: the lines, their points and bands, and the first stage."""
     axes.axhline(first[measure], color=GREY, linestyle=(0, (4, 3)), linewidth=1.5)
-    values = [first[measure]]
+    low, high = bands.loc[(first["system"], "")]
+    axes.axhspan(low, high, color=GREY, **BAND)
+    ends = [low, high]
     for each in series:
-        axes.plot(each.table["gflops_mean"], each.table[measure], **each.line())
+        own = bands.loc[[(each.name, budget) for budget in each.table["budget"]]]
+        ends += [own["low"].min(), own["high"].max()]
+        axes.plot(each.table[column], each.table[measure], **each.line())
+        if len(own) > 1:
+            axes.fill_between(each.table[column], own["low"], own["high"], color=each.colour, **BAND)
+        else:
+            axes.vlines(each.table[column], own["low"], own["high"], color=each.colour, alpha=0.5, linewidth=2)
         for row in each.rows():
-            axes.plot(row["gflops_mean"], row[measure], **each.point(row[f"p {measure}"] < SIGNIFICANT))
-            values.append(row[measure])
-    spread = max(values) - min(values) or 0.05
-    axes.set_ylim(min(values) - 0.18 * spread, max(values) + 0.15 * spread)
+            axes.plot(row[column], row[measure], **each.point(row[f"p {measure}"] < SIGNIFICANT))
+    spread = max(ends) - min(ends) or 0.05
+    axes.set_ylim(min(ends) - 0.1 * spread, max(ends) + 0.1 * spread)
     axes.margins(x=0.12)
+    costs = {cost for each in series for cost in each.table[column]}
+    if len(costs) == 1:
+        axes.set_xlim(min(costs) / 2, 2 * max(costs))
     label = str(first["system"]).upper() if first["system"] == "bm25" else str(first["system"])
     axes.annotate(
         f"{label} {first[measure]:.3f}",
@@ -163,21 +170,14 @@ def draw_front(ladder: pd.DataFrame, path: str | Path, *, title: str) -> None:
 
     Args:
         ladder: Columns `share`, `of full` (on the queries it was tuned on) and `held out` (on others).
-        path: The PNG file.
+        path: the file, `.png`, `.svg` or `.pdf`.
         title: What it was tuned on.
     """
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6, 3.6), layout="constrained")
-        FigureCanvasAgg(figure)
+    with picture(6, 3.6, title=title) as figure:
         axes = figure.subplots()
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        cost_axis(axes, "budget, share of the full model's FLOPs", shares=True)
         axes.plot(ladder["share"], ladder["of full"].astype(float), color=BLUE, marker="o", label="tuned on")
         axes.plot(ladder["share"], ladder["held out"].astype(float), color=VERMILION, marker="s", label="held out")
-        axes.set_xlabel("budget, share of the full model's FLOPs (log scale)")
-        axes.set_title("quality, share of the full model's", loc="left")
+        axes.set_ylabel("quality, share of the full model's")
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=GREY)
-        with atomic_write(path) as file:
-            figure.savefig(file, format="png", dpi=200)
+    figure.save(path)

@@ -129,8 +129,13 @@ def footnotes(manifest: Mapping[str, Any]) -> list[str]:
 
 def _made_with(systems: Mapping[str, Mapping[str, Any]]) -> str:
     """Checkpoint and dtype of each ranker."""
-    facts = ((about["system"], about["checkpoint fingerprint"][:12], about["dtype"]) for about in systems.values())
-    return "; ".join(f"{name}: checkpoint {digest}, dtype {dtype}" for name, digest, dtype in dict.fromkeys(facts))
+    facts = [
+        f"{about['system']}: checkpoint {about['checkpoint fingerprint'][:12]}, dtype {about['dtype']}"
+        if "checkpoint fingerprint" in about
+        else f"{about['system']}: {about['ranker']}"
+        for about in systems.values()
+    ]
+    return "; ".join(dict.fromkeys(facts))
 
 
 def write_report(path: str | Path, results: pd.DataFrame, manifest: Mapping[str, Any]) -> None:
@@ -158,10 +163,10 @@ def write_report(path: str | Path, results: pd.DataFrame, manifest: Mapping[str,
     if not shares.empty:
         parts.append(markdown(cells(shares)))
     parts += [
-        f"![{' and '.join(measures)} against GFLOPs per query](tradeoff.png)",
+        f"![{' and '.join(measures)} against GFLOPs per query, with 95 % confidence bands](tradeoff.png)",
         "Files: `results.csv` (these tables, unrounded), `per_query.csv` (every measure, 10^9 FLOPs and milliseconds "
-        "by query and system), `runs/` (TREC run files), `manifest.json` (versions and settings), `journal.jsonl` "
-        "(every query's rankings, FLOPs and times).",
+        "by query and system), `runs/` (TREC run files), `manifest.json` (versions and settings); where it is kept, "
+        "`journal.jsonl` (every query's rankings, FLOPs and times).",
         *_versions(manifest["systems"]),
     ]
     with atomic_write(path) as file:

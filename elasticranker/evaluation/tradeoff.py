@@ -1,171 +1,189 @@
-"""The trade-off: effectiveness against cost, one row a budget, beside the first stage.
-
-Every query is reranked by every system in turn, in one process and in rotating order, so that a slow moment of the
-machine falls on all of them alike; those timed calls are the runs that are evaluated. An experiment may grow: what was
-measured is kept by system, and a call with other budgets, or with another model under another name, measures what is
-new. Measures, relevance level and baseline only read what is there, so they may change at any time.
-"""
+"""The trade-off: effectiveness against cost, one row a system, beside the first stage."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from elasticranker.evaluation import plots, report
 from elasticranker.evaluation.candidates import Candidates
-from elasticranker.evaluation.interleaved import Rankings, measure, measured, run_of
-from elasticranker.evaluation.journal import Journal
-from elasticranker.evaluation.manifest import machine, today
-from elasticranker.evaluation.measures import MEASURES, effectiveness, parse_measures, significance
-from elasticranker.evaluation.systems import FULL, choose_baseline, claim, file_name, named_systems
-from elasticranker.files import (
-    atomic_write,
-    locked,
-    public_name,
-    read_json,
-    refuse_other_job,
-    writable_folder,
-    write_json,
-)
-from elasticranker.progress import bar, phase, shown
-from elasticranker.runs import write_run
+from elasticranker.evaluation.interleaved import Rankings, run_of
+from elasticranker.evaluation.measures import TESTED, bootstrap, effectiveness, significance
+from elasticranker.evaluation.report import cells, footnotes, write_report
+from elasticranker.evaluation.systems import file_name, split_name, system_named
+from elasticranker.files import atomic_write, read_json, writable_folder, write_json
+from elasticranker.progress import bar, phase
+from elasticranker.runs import read_run, write_run
 
 if TYPE_CHECKING:
-    from elasticranker.collections import Collection
-    from elasticranker.ranker import ElasticRanker
+    from elasticranker.display.style import Picture
 
-BUDGETS = (FULL, "50%", "25%", "10%", "5%")
 COSTS = ("gflops_mean", "gflops_max", "ms_mean", "ms_p50", "ms_p95")
+JOURNAL = "journal.jsonl"
 
 
-def run_tradeoff(
-    collection: Collection,
-    ranker: ElasticRanker,
-    candidates: Candidates,
-    *,
-    output: str | Path,
-    budgets: Sequence[str] = BUDGETS,
-    name: str = "elastic",
-    measures: Sequence[str] = MEASURES,
-    baseline: str | None = None,
-    rel: int | None = None,
-    note: str = "",
-    arguments: Mapping[str, Any] | None = None,
-    progress: bool = True,
-) -> pd.DataFrame:
-    """Measure a reranker at several budgets; a killed measurement goes on where it was when called again.
+@dataclass(frozen=True, eq=False, repr=False)
+class TradeOff:
+    """Systems compared on the same candidates; `trade_off` makes it. A notebook shows the table and how to read it.
 
-    Args:
-        collection: Where the candidates come from.
-        ranker: The reranker, made with `trace=True`; every budget is a sibling of it.
-        candidates: What to rerank, from `load_candidates`.
-        output: Folder for results.csv, per_query.csv, runs/, tradeoff.png, report.md, manifest.json and the journal.
-            Where it holds systems on the same candidates already, these are kept, and tell the results too.
-        budgets: One system each; "100%" is the full model.
-        name: What the ranker is called in the results: systems of another model need another.
-        measures: What is measured, as ir_measures writes it (see `parse_measures`).
-        baseline: What every other system is tested against: the first stage ("bm25"), one of the budgets ("25%") or
-            another system that is there ("elastic 25%"). Defaults to the full model, where it was measured.
-        rel: Lowest label that counts as relevant. Defaults to the collection's own level.
-        note: A sentence for the report, such as "reduced corpus: easier than the full one"; kept until another comes.
-        arguments: What the user asked for, kept in the manifest.
-        progress: Whether to show bars on standard error.
-
-    Returns:
-        The table of results.csv, one row for the first stage and one a system, with the columns `system`, `budget`, the
-        measures, `COSTS` and `p <measure>` for each measure. Costs are per query that has candidates: 10^9 FLOPs, and
-        milliseconds of the reranker alone. p is that of a paired t-test against the baseline, Holm-corrected over the
-        systems.
-
-    Raises:
-        ValueError: A budget is unknown or comes twice, a measure or the baseline is unknown, the ranker doesn't trace,
-            the first stage is called like one of ours, or `output` holds an experiment on other candidates, or another
-            ranker under the same name.
-        OSError: `output` cannot be written, or another process is writing it.
-
-    Example:
-        >>> collection = open_collection("python-docs")
-        >>> run_tradeoff(collection, ElasticRanker(trace=True), load_candidates(collection), output="out")
+    Attributes:
+        table: one row for the first stage and one a system, with the columns `system`, `budget`, the measures, `COSTS`
+            and `p <measure>` for each measure. Costs are per query that has candidates: 10^9 FLOPs, and milliseconds
+            of the reranker alone. p is that of a paired t-test against the baseline, Holm-corrected over the systems.
+        per_query: one row a query and system: `qid`, `system`, `budget`, the measures, `gflops`, `ms` (none where
+            nothing was reranked).
+        runs: the rankings by system: columns qid, docno, score, rank.
+        manifest: what was measured, how, on what.
     """
-    systems = named_systems(ranker, budgets, name)
-    if file_name(candidates.system) in map(file_name, systems):
-        raise ValueError(
-            f"the first stage is called {candidates.system!r}, like one of the systems measured here, and their runs "
-            "would be mixed up: rename its run file"
-        )
-    rel = collection.relevance_level() if rel is None else rel
-    parse_measures(measures, rel=rel)  # an unknown one is an error now
-    job = _job(collection, ranker, candidates)
-    folder = writable_folder(output)
-    with locked(folder / "lock", busy=f"another process is writing {folder}; wait for it, or choose another --output"):
-        journal, place = Journal(folder / "journal.jsonl"), folder / "manifest.json"
-        manifest: dict[str, Any] = {"job": job, "systems": {}, "date": today(), "note": ""}
-        if place.exists():
-            manifest = read_json(place)
-        refuse_other_job(manifest["job"], job, place=folder, remedy=f"delete {folder}, or choose another --output")
-        known, queries = measured(journal), job["queries with candidates"]
-        manifest["systems"] = {system: about for system, about in manifest["systems"].items() if system in known}
-        claim(manifest["systems"], systems, folder)
-        there = [system for system in manifest["systems"] if system in systems or len(known[system]) == queries]
-        baseline = choose_baseline(baseline, [candidates.system, *there], name)
-        evaluation = {"measures": list(measures), "baseline": baseline, "relevance level": rel}
-        manifest |= {"evaluation": evaluation, "arguments": dict(arguments or {}), "note": note or manifest["note"]}
-        write_json(place, manifest)
-        measure(systems, candidates, journal, progress=progress)
-        known = measured(journal)
-        finished = {system: known[system] for system in there}
-        manifest["measurement"] = _circumstances(finished, manifest)
-        write_json(place, manifest)
+
+    table: pd.DataFrame
+    per_query: pd.DataFrame
+    runs: Mapping[str, pd.DataFrame]
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, candidates: Candidates, finished: Mapping[str, Rankings], manifest: Mapping[str, Any]) -> TradeOff:
+        """From what was measured.
+
+        Args:
+            candidates: what was reranked.
+            finished: rankings and costs by system.
+            manifest: with `evaluation`: `measures`, `baseline` and `relevance level`.
+        """
+        wanted = manifest["evaluation"]
         runs = {candidates.system: candidates.frame[["qid", "docno", "score", "rank"]]}
         runs |= {system: run_of(rankings, candidates) for system, rankings in finished.items()}
-        with shown(progress):
-            for system, run in bar(runs.items(), name="writing runs", unit="systems"):
-                tag = file_name(system)
-                write_run(writable_folder(folder / "runs") / f"{tag}.trec.gz", run, tag)
-            per_query = {
-                system: effectiveness(run, candidates.qrels, rel=rel, measures=measures)
-                for system, run in bar(runs.items(), name="evaluating", unit="systems")
-            }
-            results = _table(candidates.system, finished, per_query, baseline)
-            with phase("drawing"):
-                title = f"{job['collection']}, {candidates.queries} queries"
-                plots.draw_tradeoff(results, folder / "tradeoff.png", title=title, evaluation=evaluation)
-        _write_csv(folder / "results.csv", results)
-        _write_csv(folder / "per_query.csv", _per_query(finished, per_query))
-        report.write_report(folder / "report.md", results, manifest)
-    return results
+        values = {
+            system: effectiveness(run, candidates.qrels, rel=wanted["relevance level"], measures=wanted["measures"])
+            for system, run in bar(runs.items(), name="evaluating", unit="systems")
+        }
+        table = _table(candidates.system, finished, values, wanted["baseline"])
+        return cls(table, _per_query(finished, values), runs, manifest)
 
+    @classmethod
+    def read(cls, folder: str | Path) -> TradeOff:
+        """What `save`, or a comparison with a folder, wrote: to draw it again, say.
 
-def _job(collection: Collection, ranker: ElasticRanker, candidates: Candidates) -> dict[str, Any]:
-    """What all systems of an experiment share, by the names that a refusal shows; times depend on the machine."""
-    frame = candidates.frame
-    return {
-        "collection": public_name(collection.name),
-        "queries": candidates.queries,
-        "queries left out": candidates.left_out,
-        "queries with candidates": int(frame["qid"].nunique()),
-        "candidates": len(frame),
-        "candidates fingerprint": candidates.fingerprint,
-        "first stage": candidates.system,
-        **machine(),
-        **({"threads": ranker.threads} if ranker.threads is not None else {}),  # it may not be loaded yet
-    }
+        Raises:
+            ValueError: there is none.
+        """
+        place = Path(folder)
+        manifest, table = place / "manifest.json", place / "results.csv"
+        if not (manifest.exists() and table.exists()):
+            raise ValueError(f"{place} has no results.csv and manifest.json: name the folder of an experiment")
+        frames = [
+            pd.read_csv(place / name, dtype={"qid": str, "system": str, "budget": str}).fillna({"budget": ""})
+            for name in ("results.csv", "per_query.csv")
+        ]
+        names = frames[0]["system"].str.cat(frames[0]["budget"], sep=" ").str.strip()
+        runs = {system: read_run(place / "runs" / f"{file_name(system)}.trec.gz") for system in names}
+        return cls(frames[0], frames[1], runs, read_json(manifest))
 
+    @property
+    def measures(self) -> list[str]:
+        """What was measured."""
+        return list(self.manifest["evaluation"]["measures"])
 
-def _circumstances(finished: Mapping[str, Rankings], manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reader of the times must know: when systems were measured beside which, and beside what other work."""
-    sittings = [frozenset(ranking["sitting"] for ranking in rankings.values()) for rankings in finished.values()]
-    loads = [ranking["load"] for rankings in finished.values() for ranking in rankings.values()]
-    return {
-        "sittings": len(frozenset().union(*sittings)),
-        "all in turn": len(set(sittings)) <= 1,
-        "highest load": max(loads, default=0.0),
-        "unfinished": [system for system in manifest["systems"] if system not in finished],
-    }
+    @property
+    def significance(self) -> pd.DataFrame:
+        """p-values, one row a system, one column a measure: do they differ from the baseline? Those of `table`."""
+        tests = self.table[["system", "budget", *(f"p {measure}" for measure in self.measures)]]
+        return tests.rename(columns=lambda name: name.removeprefix("p "))
+
+    @property
+    def intervals(self) -> pd.DataFrame:
+        """95 % confidence intervals of the means: one row a system and measure, columns `low` and `high`.
+
+        Bootstrap over queries, the same queries for all systems.
+        """
+        parts = []
+        for (name, budget), values in self.per_query.groupby(["system", "budget"], sort=False):
+            low, high = bootstrap(values[self.measures].to_numpy(dtype=float))
+            about = {"system": name, "budget": budget, "measure": self.measures, "low": low, "high": high}
+            parts.append(pd.DataFrame(about))
+        return pd.concat(parts, ignore_index=True)
+
+    def differences(self, system: str, measure: str = TESTED, *, baseline: str | None = None) -> pd.DataFrame:
+        """What a system does to each query, the largest loss first.
+
+        Args:
+            system: one of those compared: "elastic 5%", or "5%" where only one has that budget.
+            measure: one of those measured.
+            baseline: what it is compared with; by default what everything was tested against.
+
+        Returns:
+            One row a query (qid is the index), columns `system`, `baseline` and `difference`.
+
+        Raises:
+            ValueError: there is no such system, measure or baseline.
+
+        Example:
+            >>> compared.differences("5%").head()  # doctest: +SKIP
+        """
+        if measure not in self.measures:
+            raise ValueError(f"measure={measure!r}: choose among {', '.join(self.measures)}")
+        against = self.manifest["evaluation"]["baseline"] if baseline is None else baseline
+        if against is None:
+            raise ValueError("baseline=None: nothing was tested against, so name the system to compare with")
+        names = (self.per_query["system"] + " " + self.per_query["budget"]).str.strip()
+        columns = {}
+        for column, wanted in (("system", system), ("baseline", against)):
+            own = self.per_query[names == system_named(wanted, names.unique())]
+            columns[column] = own.set_index("qid")[measure]
+        frame = pd.DataFrame(columns)
+        return frame.assign(difference=frame["system"] - frame["baseline"]).sort_values("difference", kind="stable")
+
+    def plot(self, cost: Literal["gflops", "ms"] = "gflops") -> Picture:
+        """The first two measures against cost, with confidence bands.
+
+        Args:
+            cost: `"gflops"` (10^9 FLOPs a query, exact) or `"ms"` (of this machine).
+        """
+        from elasticranker.evaluation.plots import tradeoff_figure
+
+        job = self.manifest["job"]
+        title = f"{job['collection']}, {job['queries']} queries"
+        return tradeoff_figure(
+            self.table, self.intervals, title=title, evaluation=self.manifest["evaluation"], cost=cost
+        )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write results.csv, per_query.csv, the run files, tradeoff.png, report.md and manifest.json.
+
+        Raises:
+            ValueError: the folder is an experiment's that is kept with a journal.
+            OSError: it cannot be written.
+        """
+        place = writable_folder(folder)
+        if (place / JOURNAL).exists():
+            raise ValueError(f"{place} holds an experiment that goes on with its own journal: choose another folder")
+        self.write(place)
+        return place
+
+    def write(self, folder: Path) -> None:
+        """`save` into a folder that is locked, or new."""
+        for system, run in bar(self.runs.items(), name="writing runs", unit="systems"):
+            tag = file_name(system)
+            write_run(writable_folder(folder / "runs") / f"{tag}.trec.gz", run, tag)
+        with phase("drawing"):
+            self.plot().save(folder / "tradeoff.png")
+        _write_csv(folder / "results.csv", self.table)
+        _write_csv(folder / "per_query.csv", self.per_query)
+        write_report(folder / "report.md", self.table, self.manifest)
+        write_json(folder / "manifest.json", self.manifest)
+
+    def __repr__(self) -> str:
+        tests = [column for column in self.table.columns if column.startswith("p ")]
+        return self.table.drop(columns=tests).round(4).to_string(index=False, na_rep="")
+
+    def _repr_html_(self) -> str:
+        from elasticranker.display.html import paragraph, table
+
+        return table(cells(self.table)) + "".join(map(paragraph, footnotes(self.manifest)))
 
 
 def _table(
@@ -177,7 +195,7 @@ def _table(
     for system, rankings in finished.items():
         gflops = np.array([ranking["flops"] for ranking in rankings.values()]) / 1e9
         ms = np.array([ranking["ms"] for ranking in rankings.values()])
-        row: dict[str, Any] = dict(zip(("system", "budget"), system.split(" ", 1), strict=True))
+        row: dict[str, Any] = dict(zip(("system", "budget"), split_name(system), strict=True))
         row |= {"gflops_mean": gflops.mean(), "gflops_max": gflops.max(), "ms_mean": ms.mean()}
         rows.append(row | {"ms_p50": np.percentile(ms, 50), "ms_p95": np.percentile(ms, 95)})
     for system, row in zip([first_stage, *finished], rows, strict=True):
@@ -192,13 +210,14 @@ def _table(
 
 
 def _per_query(finished: Mapping[str, Rankings], per_query: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row a query and system: every measure, 10^9 FLOPs and milliseconds (none where nothing was reranked)."""
     parts = []
     for system, values in per_query.items():
         costs = {qid: (made["flops"] / 1e9, made["ms"]) for qid, made in finished.get(system, {}).items()}
-        beside = pd.DataFrame.from_dict(costs, orient="index", columns=["gflops", "ms"]).reindex(values.index)
+        beside = (
+            pd.DataFrame.from_dict(costs, orient="index", columns=["gflops", "ms"]).reindex(values.index).astype(float)
+        )
         part = pd.concat([values, beside], axis=1)
-        name, _, budget = system.partition(" ")
+        name, budget = split_name(system)
         part.insert(0, "system", name)
         part.insert(1, "budget", budget)
         parts.append(part)

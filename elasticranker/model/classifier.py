@@ -12,7 +12,7 @@ import torch
 
 from elasticranker.model import flops  # noqa: F401 (registers a formula)
 from elasticranker.model.checkpoint import Checkpoint, load
-from elasticranker.model.encoder import Group, LayerWeights, padding_mask
+from elasticranker.model.encoder import Group, Weights, padding_mask
 from elasticranker.model.inputs import Text, TextEncoder, Tokens, bucket
 from elasticranker.model.loaded import choose_device, choose_dtype
 from elasticranker.model.products import choose
@@ -62,7 +62,7 @@ class ElasticClassifier:
         self.texts = TextEncoder(loaded.tokenizer, max_length=loaded.longest)
         self.labels = int(self.encoder.exits[str(self.encoder.depths[-1])].head.shape[0])
         self._products = choose(self.encoder.shape.activation, self.dtype, self.device, most=batch_size)
-        self._weights: dict[float, list[LayerWeights]] = {}
+        self._weights: dict[float, Sequence[Weights]] = {}
 
     @property
     def full(self) -> SubNet:
@@ -137,8 +137,8 @@ class ElasticClassifier:
         if batch:
             yield batch
 
-    def _cut(self, width: float) -> list[LayerWeights]:
+    def _cut(self, width: float) -> Sequence[Weights]:
         if width not in self._weights:
             cut = self.encoder.weights(width, self.dtype)
-            self._weights[width] = [LayerWeights(*(tensor.contiguous() for tensor in layer)) for layer in cut]
+            self._weights[width] = [layer.map(torch.Tensor.contiguous) for layer in cut]
         return self._weights[width]

@@ -87,6 +87,11 @@ class Loaded:
         loaded._weights = weights
         return loaded
 
+    @property
+    def is_ready(self) -> bool:
+        """Has somebody loaded the checkpoint?"""
+        return "checkpoint" in self.__dict__
+
     @cached_property
     def checkpoint(self) -> Checkpoint:
         """The checkpoint, from disk or the hub."""

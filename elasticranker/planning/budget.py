@@ -10,6 +10,11 @@ from functools import total_ordering
 _FLOPS = {"flops": 1.0, "kflops": 1e3, "mflops": 1e6, "gflops": 1e9, "tflops": 1e12, "pflops": 1e15}
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 _PATTERN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zµ%]+)\s*", re.IGNORECASE)
+_KINDS = {
+    "share": "a share of what the full model costs on the same candidates, at most, for every query",
+    "flops": "floating point operations at most for every query, whatever its candidates",
+    "time": "wall-clock time on this machine for every query; what is ranked by then is returned",
+}
 _HELP = "write a share of the full cost ('25%', 'full'), an amount ('20 GFLOPs') or a time ('50 ms')"
 
 
@@ -63,6 +68,16 @@ class Budget:
 
     def __repr__(self) -> str:
         return f"Budget({str(self)!r})"
+
+    @property
+    def words(self) -> str:
+        """What it is of, for those who read it: "25%: a share of what the full model costs ..."."""
+        if self.is_full:
+            return "full: the whole model on every candidate"
+        return f"{self}: {_KINDS[self.kind]}"
+
+    def _repr_html_(self) -> str:
+        return f"<b>{self}</b>{self.words.removeprefix(str(self))}"
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Budget) or other.kind != self.kind:

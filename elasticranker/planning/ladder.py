@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from elasticranker.planning.plan import Plan, Stage, SubNet, even
+from elasticranker.planning.words import percent
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from elasticranker.display.style import Picture
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Rung:
     quality: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ladder:
     """Rungs by rising share.
 
@@ -78,6 +81,28 @@ class Ladder:
 
         rows = [(f"{rung.share:.3g}", str(rung.plan), rung.quality) for rung in self.rungs]
         return pd.DataFrame(rows, columns=["budget", "plan", "quality"])
+
+    def __repr__(self) -> str:
+        return self.table().to_string(index=False, na_rep="")
+
+    def plot(self) -> Picture:
+        """Quality against budget, a point a rung."""
+        from elasticranker.display.charts import ladder_chart
+
+        return ladder_chart([rung.share for rung in self.rungs], [rung.quality for rung in self.rungs])
+
+    def _repr_html_(self) -> str:
+        from elasticranker.display.html import image, table
+
+        rows = [
+            ["budget", "plan, as stages of depth[xwidth][@tokens]:share of the budget[+weight of the incoming score]"]
+        ]
+        rows[0].append("quality")
+        for rung in self.rungs:
+            quality = "" if rung.quality is None else f"{rung.quality:.4f}"
+            rows.append([percent(rung.share), str(rung.plan), quality])
+        picture = image(self.plot()._repr_png_(), "quality against budget, a point a rung")
+        return picture + table(rows)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Plain lists and numbers, for `elastic.json`."""

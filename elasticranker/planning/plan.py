@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from elasticranker.planning.calibration import Calibration, Floats
 from elasticranker.planning.cost import CostModel
 from elasticranker.planning.subnet import SubNet
+from elasticranker.planning.words import in_words, percent
 
 Integers = NDArray[np.int64]
 RAW = Calibration()
@@ -65,6 +66,15 @@ class Plan:
             f"{stage.subnet}:{stage.share:.0%}" + (f"+{stage.prior:.2g}" if stage.prior else "")
             for stage in self.stages
         )
+
+    def _repr_html_(self) -> str:
+        from elasticranker.display.html import table
+
+        rows = [["stage", "scores by", "may spend of the budget", "weight of the incoming score"]]
+        for number, stage in enumerate(self.stages, start=1):
+            prior = f"{stage.prior:.2g}" if stage.prior else "none"
+            rows.append([str(number), in_words(stage.subnet), percent(stage.share), prior])
+        return table(rows)
 
 
 class Work(NamedTuple):

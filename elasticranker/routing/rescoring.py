@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyterrier as pt
+from pyterrier.transformer import IdentityTransformer
 
 from elasticranker.frames import HIGHEST, Lists, floats
 from elasticranker.planning.plan import Floats, Integers
 
+SPEND = "elasticranker:spend"  # a column with what rankers spent on each row so far; NaN where one didn't tell
 ROW = "elasticranker:row"  # a column that rankers are given, and give back if they keep their input's columns
 
 
@@ -27,7 +29,8 @@ def rescore(ranker: pt.Transformer, lists: Lists, role: str) -> Lists:
     Raises:
         ValueError: See `scores_of`.
     """
-    return lists.by_score(scores_of(ranker, lists.frame, role))
+    scores, spend = scores_of(ranker, lists.frame, role)
+    return Lists(lists.frame.assign(**{SPEND: spend}), lists.starts).by_score(scores)
 
 
 def rescore_some(ranker: pt.Transformer, lists: Lists, chosen: npt.NDArray[np.bool_], role: str) -> Lists:
@@ -37,23 +40,28 @@ def rescore_some(ranker: pt.Transformer, lists: Lists, chosen: npt.NDArray[np.bo
 
     Args:
         ranker: Given nothing but the chosen rows, and not called if there are none.
-        lists: The candidates, ranked by their scores.
+        lists: The candidates, ranked by their scores, as `rescore` gives them.
         chosen: One truth value a row.
         role: What the ranker is called in errors.
     """
     scores = floats(lists.frame, "score")
-    scores[chosen] = scores_of(ranker, lists.frame[chosen].reset_index(drop=True), role)
+    given = lists.frame[chosen].drop(columns=SPEND).reset_index(drop=True)
+    spend = floats(lists.frame, SPEND)
+    scores[chosen], more = scores_of(ranker, given, role)
+    spend[chosen] += more
     for rows in lists:
         top, rest = scores[rows][chosen[rows]], ~chosen[rows]
         if len(top) and rest.any():
             scores[rows][rest] += top.min() - 1.0 - scores[rows][rest].max()
     place = np.empty(len(scores))
     place[np.lexsort((np.where(chosen, -scores, 0.0), ~chosen))] = np.arange(len(scores))
-    return Lists.by(lists.frame.assign(score=scores), place)
+    return Lists.by(lists.frame.assign(**{"score": scores, SPEND: spend}), place)
 
 
-def scores_of(ranker: pt.Transformer, frame: pd.DataFrame, role: str) -> Floats:
+def scores_of(ranker: pt.Transformer, frame: pd.DataFrame, role: str) -> tuple[Floats, Floats]:
     """What a ranker gives each row of a frame, kept within `HIGHEST`; it isn't called for an empty one.
+
+    Beside it what the ranker spent on each row, by its column `spend`; NaN where it has none.
 
     The ranker may reorder its rows and add columns. Rows are found again by the column `ROW`, or by qid and docno if
     the ranker drops it.
@@ -68,14 +76,20 @@ def scores_of(ranker: pt.Transformer, frame: pd.DataFrame, role: str) -> Floats:
             tell two rows of one docno apart; the message names the query.
     """
     scores = np.full(len(frame), np.nan)
+    spend = np.full(len(frame), np.nan)
     if frame.empty:
-        return scores
-    output = ranker.transform(frame.assign(**{ROW: np.arange(len(frame))}))
+        return scores, spend
+    given = frame.drop(columns="spend", errors="ignore")  # what an earlier ranker spent isn't this one's
+    output = ranker.transform(given.assign(**{ROW: np.arange(len(frame))}))
     if "score" not in output:
         raise ValueError(f"{role} ({ranker!r}) returned no score column, only {list(output.columns)}")
     rows = _by_position(frame, output) if ROW in output else _by_name(frame, output, f"{role} ({ranker!r})")
     known = np.flatnonzero(rows >= 0)[::-1]  # backwards: of a row that comes twice, the first counts
     scores[rows[known]] = floats(output, "score")[known]
+    if isinstance(ranker, IdentityTransformer):
+        spend[:] = 0.0
+    elif "spend" in output:
+        spend[rows[known]] = floats(output, "spend")[known]
     if np.isnan(scores).any():
         row = frame.iloc[int(np.isnan(scores).argmax())]
         raise ValueError(
@@ -83,7 +97,7 @@ def scores_of(ranker: pt.Transformer, frame: pd.DataFrame, role: str) -> Floats:
             f"document {row['docno']!r} of query {row['qid']!r}; a reranker must score every row that it is given (to "
             "have only the head of a list scored, give super_depth to the router)"
         )
-    return np.clip(scores, -HIGHEST, HIGHEST)
+    return np.clip(scores, -HIGHEST, HIGHEST), spend
 
 
 def _by_position(frame: pd.DataFrame, output: pd.DataFrame) -> Integers:

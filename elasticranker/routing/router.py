@@ -6,6 +6,7 @@ place of a classifier's input. Nothing but the scores of the two rankers is used
 
 from __future__ import annotations
 
+import copy
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyterrier as pt
+from pyterrier.transformer import IdentityTransformer
 
+from elasticranker.display.html import facts
 from elasticranker.frames import Lists, check, floats, for_ir_measures, in_incoming_order
 from elasticranker.planning.budget import Budget
+from elasticranker.planning.words import percent
 from elasticranker.routing.costs import Cost, allowance, checked_budget, query_costs
 from elasticranker.routing.energies import Energy, get_energy
-from elasticranker.routing.rescoring import rescore, rescore_some
+from elasticranker.routing.rescoring import SPEND, rescore, rescore_some
 from elasticranker.routing.thresholds import (
     above,
     affordable,
@@ -71,7 +75,8 @@ class EnergyRouter(pt.Transformer):
             of FLOPs by qid; None asks the ranker itself (an `ElasticRanker`, or identity). The promise about the
             budget holds as far as this is an upper bound.
         super_cost: The same for Super. With a share as the budget any unit will do, if both costs are in it.
-        trace: Add the columns `energy` and `routed_to` ("swift" or "super").
+        trace: Add the columns `energy` and `routed_to` ("swift" or "super"), and `spend` (FLOPs) where both rankers
+            tell theirs (`ElasticRanker(trace=True)` does; see `traced`).
 
     Raises:
         ValueError: An argument is out of range; at transform, no threshold, super_share or budget is given, Swift
@@ -125,11 +130,20 @@ class EnergyRouter(pt.Transformer):
         """For PyTerrier's grid search: become the router that this argument makes."""
         vars(self).update(vars(pt.inspect.transformer_apply_attributes(self, **{name: value})))
 
+    def traced(self) -> EnergyRouter:
+        """A sibling with `trace=True`, and rankers that trace where they can, so that it tells what it spends."""
+        other = copy.copy(self)
+        other.trace = True
+        other.swift, other.super = (r.traced() if hasattr(r, "traced") else r for r in (self.swift, self.super))
+        return other
+
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Rank the candidates of each query by Swift or by Super; see the class for what comes out."""
         candidates = self._candidates(inp)
         if inp.empty:
             empty = inp.assign(score=np.empty(0), rank=np.empty(0, dtype=np.int64))
+            if self.trace and all(_tells(ranker, list(inp.columns)) for ranker in (self.swift, self.super)):
+                empty = empty.assign(**{SPEND: np.empty(0)})
             return self._traced(empty, np.empty(0), np.empty(0, dtype=bool))
         if self.threshold is None and self.super_share is None and self.budget is None:
             raise ValueError(
@@ -213,6 +227,28 @@ class EnergyRouter(pt.Transformer):
         changed = [f"{a.name}={_typed(a.value)}" for a in named if a.value != a.init_default_value]
         return f"EnergyRouter({', '.join([repr(self.swift), repr(self.super), *changed])})"
 
+    def _repr_html_(self) -> str | None:
+        drawn = super()._repr_html_()
+        return None if drawn is None else drawn + facts(self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        """What a notebook shows under the schematic."""
+        limits = []
+        if self.threshold is not None:
+            limits.append(f"queries of an energy above {self.threshold:.4g}")
+        elif self.super_share is not None:
+            limits.append(f"the {percent(self.super_share)} of a frame's queries with the highest energy")
+        if self.budget is not None:
+            limits.append(f"as long as the mean cost of a frame's queries, Swift's included, is within {self.budget}")
+        energy = self.energy if isinstance(self.energy, str) else getattr(self.energy, "__name__", repr(self.energy))
+        return {
+            "swift": repr(self.swift),
+            "super": repr(self.super) + ("" if self.super_depth is None else f", for the first {self.super_depth}"),
+            "energy": energy + ("" if self.top_k is None else f" of the {self.top_k} best scores"),
+            "what Super gets": ", ".join(limits)
+            or "not decided yet: give threshold, super_share or budget, or calibrate",
+        }
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, EnergyRouter):
             return NotImplemented
@@ -247,9 +283,12 @@ class EnergyRouter(pt.Transformer):
         return rescore_some(self.super, ranked, to_super & self._in_head(ranked), "super").untied()
 
     def _traced(self, frame: pd.DataFrame, energies: Floats, to_super: npt.NDArray[np.bool_]) -> pd.DataFrame:
+        spend = frame.get(SPEND)
+        frame = frame.drop(columns=SPEND, errors="ignore")
         if not self.trace:
             return frame
-        return frame.assign(energy=energies, routed_to=np.where(to_super, "super", "swift"))
+        frame = frame.assign(energy=energies, routed_to=np.where(to_super, "super", "swift"))
+        return frame if spend is None or np.isnan(spend).any() else frame.assign(spend=spend)
 
 
 def query_energies(ranked: pd.DataFrame, energy: str | Energy, top_k: int | None = None) -> pd.Series:
@@ -289,6 +328,12 @@ def _effectiveness(ranked: pd.DataFrame, qrels: pd.DataFrame, measure: str | Mea
     if not any(query in values for query in queries):
         raise ValueError("the qrels judge none of the sample's queries: give theirs, or calibrate without qrels")
     return np.array([values.get(query, 0.0) for query in queries])
+
+
+def _tells(ranker: pt.Transformer, columns: list[str]) -> bool:
+    """Will a ranker tell what it spends?"""
+    outputs = pt.inspect.transformer_outputs(ranker, columns, strict=False) or []
+    return isinstance(ranker, IdentityTransformer) or "spend" in outputs
 
 
 def _typed(value: Any) -> str:

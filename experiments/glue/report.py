@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from elasticranker.evaluation.plots import BLUE, GREY, STYLE, VERMILION
+from elasticranker.display.style import BLUE, VERMILION, cost_axis, picture
 from elasticranker.evaluation.report import cells, markdown
 from elasticranker.files import atomic_write
 
@@ -135,17 +135,10 @@ def write_report(path: Path, results: pd.DataFrame, manifest: Mapping[str, Any])
 
 def draw(results: pd.DataFrame, path: Path) -> None:
     """Draw scores against GFLOPs, one panel a task."""
-    import matplotlib
-
-    with matplotlib.rc_context(STYLE):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        tasks = list(dict.fromkeys(results["task"]))
-        columns = min(3, len(tasks))
-        rows = -(-len(tasks) // columns)
-        figure = Figure(figsize=(8, 0.8 + 2.6 * rows), layout="constrained")
-        FigureCanvasAgg(figure)
+    tasks = list(dict.fromkeys(results["task"]))
+    columns = min(3, len(tasks))
+    rows = -(-len(tasks) // columns)
+    with picture(8, 0.8 + 2.6 * rows, title="GLUE score by depth") as figure:
         panels = figure.subplots(rows, columns, squeeze=False).flat
         for axes, name in zip(panels, tasks, strict=False):
             ours = results[results["task"] == name]
@@ -155,10 +148,8 @@ def draw(results: pd.DataFrame, path: Path) -> None:
             alone = ours[ours["system"] != "elastic"]
             axes.plot(alone["gflops_mean"], 100 * alone["score"], label="of one depth, alone", **STATIC)
             axes.set_title(name, loc="left")
-            axes.set_xlabel("GFLOPs")
+            cost_axis(axes, "GFLOPs a text")
         for axes in list(panels):  # what is left of the grid
             axes.set_visible(False)
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-        figure.suptitle("GLUE score by depth", x=0.01, ha="left", fontsize=10, color=GREY)
-        with atomic_write(path) as file:
-            figure.savefig(file, format="png", dpi=200)
+    figure.save(path)

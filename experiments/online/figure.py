@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from elasticranker.evaluation.plots import BLUE, GREY, PURPLE, STYLE, VERMILION
-from elasticranker.files import atomic_write
+from elasticranker.display.style import BLUE, GREY, PURPLE, VERMILION, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,9 +46,7 @@ def draw_online(
         measured_slo: the measurement's.
         title: what was served, for the top of the figure.
     """
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8, 7.2), layout="constrained")
-        FigureCanvasAgg(figure)
+    with picture(8, 7.2, title=title) as figure:
         latency, quality = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         for table, slo, lines in ((simulated, simulated_slo, True), (measured, measured_slo, False)):
             if slo is None or table.empty:
@@ -72,8 +66,8 @@ def draw_online(
         )
         latency.set_yscale("log")
         latency.yaxis.set_major_formatter("{x:g}x")
-        latency.set_title("latency, multiples of the objective (log scale)", loc="left")
-        quality.set_title("nDCG@10 of what was served, mean", loc="left")
+        latency.set_ylabel("latency, multiples of the objective (log)")
+        quality.set_ylabel("nDCG@10 of what was served")
         quality.set_xscale("log")
         loads = [*simulated.get("load", []), *measured.get("load", [])]
         shown = [tick for tick in TICKS if min(loads) <= tick <= max(loads)] or sorted(set(loads))
@@ -81,10 +75,8 @@ def draw_online(
         quality.xaxis.set_minor_locator(NullLocator())
         quality.xaxis.set_major_formatter("{x:g}x")
         quality.set_xlabel("arrival rate, multiples of what the full model sustains (log scale)")
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=GREY)
         figure.legend(handles=_legend(measured), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-        with atomic_write(path) as file:
-            figure.savefig(file, format="png", dpi=200)
+    figure.save(path)
 
 
 def _curves(latency: Axes, quality: Axes, rows: pd.DataFrame, slo: float, colour: str, _: str) -> None:

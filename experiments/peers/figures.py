@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from elasticranker.evaluation.plots import BLUE, GREEN, GREY, PURPLE, STYLE, VERMILION
-from elasticranker.files import atomic_write
+from elasticranker.display.style import BLUE, GREEN, GREY, PURPLE, VERMILION, cost_axis, picture
 from experiments.peers.methods import DEPTH, FULL, METHODS, OURS, SEE, TOP_K
 
 LOOKS = {  # colour, marker, line; told apart without colour too
@@ -33,18 +28,13 @@ def draw_methods(table: pd.DataFrame, path: str | Path, *, title: str, rel: int 
         first_stage: its nDCG@10, a horizontal line; 0 for none.
     """
     threshold = "" if rel == 1 else f"(rel={rel})"
-    costs = {"gflops_mean": "GFLOPs per query, mean (log scale)", "ms_p50": "ms per query, median (log scale)"}
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, 6.4), layout="constrained")
-        FigureCanvasAgg(figure)
+    costs = {"gflops_mean": "GFLOPs per query, mean", "ms_p50": "ms per query, median"}
+    with picture(9, 6.4, title=title) as figure:
         panels = figure.subplots(2, 2, sharey="row")
         for row, (measure, name) in enumerate({"nDCG@10": "nDCG@10", "RR@10": f"RR{threshold}@10"}.items()):
             for column, (cost, label) in enumerate(costs.items()):
                 axes = panels[row][column]
-                axes.set_xscale("log")
-                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                axes.xaxis.set_major_formatter("{x:g}")
-                axes.xaxis.set_minor_formatter(NullFormatter())
+                cost_axis(axes, label)
                 for method in METHODS:
                     points = table[table["system"].isin([method, FULL])].sort_values(cost)
                     colour, marker, line = LOOKS[method]
@@ -53,13 +43,10 @@ def draw_methods(table: pd.DataFrame, path: str | Path, *, title: str, rel: int 
                         axes.plot(points[cost], points[measure], label=method, **style)
                 if measure == "nDCG@10" and first_stage:
                     axes.axhline(first_stage, color=GREY, linestyle=(0, (4, 3)), linewidth=1.2, label="first stage")
-                axes.set_xlabel(label)
-                axes.set_title(name, loc="left")
+                axes.set_ylabel(f"{name}, mean")
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=GREY)
-        with atomic_write(path) as file:
-            figure.savefig(file, format="png", dpi=200)
+    figure.save(path)
 
 
 def draw_sizes(table: pd.DataFrame, path: str | Path, *, title: str) -> None:
@@ -71,9 +58,7 @@ def draw_sizes(table: pd.DataFrame, path: str | Path, *, title: str) -> None:
         title: what was measured.
     """
     looks = [(BLUE, "o", "-"), (BLUE, "o", "--"), (VERMILION, "s", "-"), (GREEN, "^", "-"), (PURPLE, "D", "-")]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, 3.9), layout="constrained")
-        FigureCanvasAgg(figure)
+    with picture(9, 3.9, title=title) as figure:
         panels = figure.subplots(1, 2)
         for axes, (sweep, unit) in zip(panels, {"length": "tokens", "candidates": "candidates"}.items(), strict=True):
             part = table[table["sweep"] == sweep].sort_values(unit)
@@ -83,9 +68,7 @@ def draw_sizes(table: pd.DataFrame, path: str | Path, *, title: str) -> None:
                 colour, marker, line = looks[number % len(looks)]
                 axes.plot(rows[unit], rows["ms"], color=colour, marker=marker, linestyle=line, label=str(name))
             axes.set_xlabel(f"{unit} (log scale)")
-            axes.set_title("ms per query (log scale)", loc="left")
+            axes.set_ylabel("ms per query (log scale)")
         handles, labels = panels[1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=GREY)
-        with atomic_write(path) as file:
-            figure.savefig(file, format="png", dpi=200)
+    figure.save(path)

@@ -8,9 +8,10 @@ import pytest
 from elasticranker.collections import open_collection
 from elasticranker.evaluation import interleaved
 from elasticranker.evaluation.candidates import load_candidates
+from elasticranker.evaluation.comparing import run_tradeoff
 from elasticranker.evaluation.journal import Journal
 from elasticranker.evaluation.measures import holm, paired_t
-from elasticranker.evaluation.tradeoff import run_tradeoff
+from elasticranker.evaluation.systems import named_systems
 from elasticranker.files import read_json
 from elasticranker.runs import read_run
 from tests.fakes import FakeRanker, write_collection
@@ -42,9 +43,10 @@ def collection(tmp_path, monkeypatch):
 def experiment(collection, tmp_path):
     """Run the experiment into `out`; returns its table."""
 
-    def call(ranker, **settings) -> pd.DataFrame:
-        settings = {"output": tmp_path / "out", "budgets": BUDGETS, "progress": False, **settings}
-        return run_tradeoff(collection, ranker, load_candidates(collection, "bm25-run"), **settings)
+    def call(ranker, budgets=BUDGETS, name="elastic", output=tmp_path / "out", **settings) -> pd.DataFrame:
+        about = {"rel": collection.relevance_level(), "title": collection.name, "progress": False}
+        candidates = load_candidates(collection, "bm25-run")
+        return run_tradeoff(candidates, named_systems(ranker, budgets, name), folder=output, **about | settings).table
 
     return call
 
@@ -58,7 +60,7 @@ def test_a_first_stage_called_like_one_of_ours_is_refused_before_the_measurement
     candidates = load_candidates(collection, str(tmp_path / "elastic-50pct.trec"))
     ranker = FakeRanker(trace=True)
     with pytest.raises(ValueError, match="the first stage is called 'elastic-50pct', like one of the systems"):
-        run_tradeoff(collection, ranker, candidates, output=tmp_path / "out", budgets=["50%"], progress=False)
+        run_tradeoff(candidates, named_systems(ranker, ["50%"]), folder=tmp_path / "out", progress=False)
     assert ranker.scored == [] and not (tmp_path / "out").exists()
 
 
@@ -273,7 +275,8 @@ def test_other_candidates_in_the_same_folder_are_refused(experiment, collection,
     experiment(FakeRanker(trace=True))
     fewer = load_candidates(collection, "bm25-run", k=3)
     with pytest.raises(ValueError, match=r"candidates: 48 there, 18 here"):
-        run_tradeoff(collection, FakeRanker(trace=True), fewer, output=tmp_path / "out", budgets=BUDGETS)
+        systems = named_systems(FakeRanker(trace=True), BUDGETS)
+        run_tradeoff(fewer, systems, folder=tmp_path / "out", title=collection.name, progress=False)
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a/b"])

@@ -46,7 +46,7 @@ def test_each_query_has_the_ranking_of_the_ranker_that_it_was_routed_to(full, ca
         expected = alone[name][alone[name]["qid"] == qid]
         assert ranked["docno"].tolist() == expected["docno"].tolist()
         assert ranked["score"].tolist() == pytest.approx(expected["score"].tolist(), abs=1e-5)
-    assert list(routed.columns) == [*COLUMNS, "energy", "routed_to"]
+    assert list(routed.columns) == [*COLUMNS, "energy", "routed_to", "spend"]
 
 
 @pytest.mark.parametrize("budget", ["40%", "50%", "90%", "full"])
@@ -58,6 +58,21 @@ def test_the_mean_of_the_flops_really_spent_is_within_the_budget(full, candidate
     allowed = router.budget.value * full.full_cost(candidates).sum()
     assert super.spent > 0
     assert swift.spent + super.spent <= allowed
+
+
+def test_it_tells_the_flops_that_both_really_spent(full, candidates):
+    swift, super = Counted(full.with_budget("20%")), Counted(full)
+    routed = EnergyRouter(swift, super, energy="std", super_share=0.5, super_depth=2, trace=True).transform(candidates)
+    assert super.spent > 0
+    assert routed["spend"].sum() == swift.spent + super.spent
+
+
+@pytest.mark.parametrize("trace", [True, False])
+def test_an_empty_frame_promises_a_spend_only_where_both_tell_it(full, candidates, trace):
+    rankers = [full.traced() if trace else full._sibling(trace=False) for _ in range(2)]
+    router = EnergyRouter(*rankers, super_share=0.5, trace=True)
+    some, none = router.transform(candidates), router.transform(candidates.iloc[:0])
+    assert list(none.columns) == list(some.columns) and ("spend" in some) == trace
 
 
 def test_an_empty_frame_loads_no_weights(tmp_path):

@@ -127,9 +127,32 @@ def test_ties_are_broken_by_the_incoming_rank(threshold):
 
 def test_the_trace_says_who_ranked_and_why():
     traced = by_margin(margins(a=5, b=1), Judge(), threshold=-2, trace=True).transform(frame("a", "b", sizes=2))
-    assert list(traced.columns) == [*COLUMNS, "energy", "routed_to"]
+    assert list(traced.columns) == [*COLUMNS, "energy", "routed_to", "spend"]
+    assert traced["spend"].tolist() == [1, 1, 2, 2]  # Swift's, and Super's on top
     assert traced["energy"].tolist() == [-5, -5, -1, -1]
     assert traced["routed_to"].tolist() == ["swift", "swift", "super", "super"]
+
+
+def test_what_an_earlier_ranker_spent_is_nobodys_here():
+    router = EnergyRouter(pt.Transformer.identity(), Judge(), super_share=1.0, super_depth=2, trace=True)
+    traced = router.transform(frame("a", sizes=3).assign(spend=99.0))
+    assert traced["spend"].tolist() == [1, 1, 0]
+
+
+def test_what_nobody_tells_is_not_made_up():
+    silent = pt.apply.generic(lambda given: given.assign(score=1.0))
+    traced = EnergyRouter(silent, Judge(), super_share=0.5, trace=True).transform(frame("a", "b"))
+    assert "spend" not in traced
+
+
+def test_a_traced_sibling_has_rankers_that_trace():
+    class Telling(Judge):
+        def traced(self):
+            return Judge({("a", "d0"): 7.0})
+
+    router = EnergyRouter(Telling(), Judge(), super_share=0.0)
+    assert router.traced().trace and router.traced().swift.scores == {("a", "d0"): 7.0}
+    assert not router.trace and isinstance(router.swift, Telling)
 
 
 swift_scores = st.floats(-1e9, 1e9) | st.sampled_from([0.0, 1.0, 1.0 + 1e-12])
@@ -297,3 +320,18 @@ def test_the_energies_are_those_of_the_registry():
         if name != "two-class":
             traced = EnergyRouter(Judge(backwards), Judge(), energy=name, threshold=0, trace=True).transform(frame("a"))
             assert traced["energy"][0] == pytest.approx(energy(np.array([3.0, 2.0, 1.0, 0.0])))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"threshold": -2}, "queries of an energy above -2"),
+        ({"super_share": 0.3}, "the 30 % of a frame&#x27;s queries with the highest energy"),
+        ({"budget": "25%"}, "Swift&#x27;s included, is within 25%"),
+        ({}, "not decided yet"),
+        ({"top_k": 10}, "of the 10 best scores"),
+    ],
+)
+def test_a_notebook_shows_who_goes_to_super(settings, words):
+    shown = EnergyRouter(Judge(), Judge(), **settings)._repr_html_()
+    assert "pts-" in shown and words in shown

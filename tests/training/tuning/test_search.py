@@ -206,7 +206,7 @@ def test_the_command_stores_a_ladder_in_a_copy_and_leaves_the_checkpoint_as_it_w
     assert files(tmp_path / "checkpoint") == before
     tuned = tmp_path / "tuned"
     ranker = ElasticRanker(str(tuned), budget="10%")
-    assert len(ranker.ladder) == 11
+    assert len(ranker.ladder.rungs) == 11
     assert ranker.fingerprint != ElasticRanker(str(tmp_path / "checkpoint")).fingerprint
     assert len(ranker.tuned_on) == 12
     first = (validation / "queries.tsv").read_text().split("\n")[0].split("\t")[1]

@@ -1,0 +1,1 @@
+"""How objects and figures look: one style, HTML for notebooks, charts of plain numbers. Knows nothing of ranking."""

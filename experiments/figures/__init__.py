@@ -1,0 +1,1 @@
+"""The documentation's pictures, one function a figure: `python -m experiments.figures`."""

@@ -1,0 +1,1 @@
+"""The tutorial: notebooks, executed. `python -m experiments.notebooks` runs them again."""
