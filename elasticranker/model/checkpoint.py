@@ -20,6 +20,7 @@ from elasticranker.model.pairs import PairEncoder
 from elasticranker.model.saved import limit_of, read_settings, read_tokenizer
 from elasticranker.planning.calibration import Calibration, Line
 from elasticranker.planning.cost import CostModel
+from elasticranker.planning.dense import DenseReading
 from elasticranker.planning.ladder import Ladder, untuned
 from elasticranker.planning.plan import SubNet
 from elasticranker.progress import phase
@@ -46,6 +47,7 @@ class Checkpoint:
         prefixes: what it reads before queries and documents, in split layout.
         prompt: what is put before every query, in joint layout.
         calibration: what its sub-networks' scores mean.
+        dense: how it reads one text alone, in split layout.
     """
 
     encoder: Any
@@ -58,6 +60,7 @@ class Checkpoint:
     prefixes: tuple[str, str] = ("", "")
     prompt: str = ""
     calibration: Calibration = field(default_factory=Calibration)
+    dense: DenseReading = field(default_factory=DenseReading)
 
     def pairs(self, *, max_length: int, max_query_length: int) -> PairEncoder:
         """What lays pairs out for it; lengths as `PairEncoder` takes them."""
@@ -151,6 +154,7 @@ class Checkpoint:
             "prompt": self.prompt,
             "ladder": self.ladder.to_json() if self.ladder is not None else None,
             "calibration": self.calibration.to_json() if self.calibration.lines else None,
+            "dense": self.dense.to_json() if self.dense != DenseReading() else None,
             "provenance": self.provenance,
             "files": {p.name: sha256_file(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != CARD},
         }
@@ -311,6 +315,8 @@ def _load(source: str | Path, revision: str | None) -> Checkpoint:
     )
     if manifest.get("calibration"):
         checkpoint.calibration = Calibration.from_json(manifest["calibration"], checkpoint.subnets)
+    if manifest.get("dense"):
+        checkpoint.dense = DenseReading.from_json(manifest["dense"])
     return checkpoint
 
 
