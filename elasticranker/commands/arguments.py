@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from elasticranker.collections import Collection
+    from elasticranker.denser import ElasticDenser
     from elasticranker.evaluation.candidates import Candidates
     from elasticranker.ranker import ElasticRanker
 
@@ -111,6 +112,23 @@ def make_ranker(args: argparse.Namespace, *, budget: str = "full", trace: bool =
     chosen = {name: getattr(args, name) for name in ("max_length", "batch_size", "device", "threads", "revision")}
     given = {name: value for name, value in chosen.items() if value is not None}
     return ElasticRanker(args.model, budget=budget, dtype=args.dtype, trace=trace, **given)
+
+
+def make_denser(args: argparse.Namespace, *, budget: str = "full", doc_budget: str = "full") -> ElasticDenser:
+    """The denser that the arguments of `add_model_arguments`, and `--dim`, describe."""
+    from elasticranker.progress import phase
+
+    with phase("loading libraries"):
+        import torch
+
+        from elasticranker.denser import ElasticDenser
+
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    chosen = {name: getattr(args, name) for name in ("max_length", "batch_size", "device", "threads", "revision")}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    budgets = {"budget": budget, "doc_budget": doc_budget}
+    return ElasticDenser(args.model, **budgets, dim=args.dim, dtype=args.dtype, **given)
 
 
 def positive(text: str) -> int:
