@@ -14,7 +14,7 @@ import pandas as pd
 import pyterrier as pt
 
 from elasticranker.frames import Lists, floats, in_incoming_order
-from elasticranker.model.checkpoint import fingerprint, is_elastic, tuned_on
+from elasticranker.model.checkpoint import FIRST_STAGE, fingerprint, is_elastic, tuned_on
 from elasticranker.model.hub import check_name, resolve
 from elasticranker.model.loaded import Loaded, Settings
 from elasticranker.model.speed import TIME_MARGIN
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from elasticranker.model.engine import Engine
     from elasticranker.model.pairs import Pair
     from elasticranker.model.speed import SpeedProfile
+    from elasticranker.planning.ladder import Ladder
     from elasticranker.planning.plan import Floats, Ranking
 
 WARM_UP_TEXTS, WARM_UP_WORDS = 50, 128  # of a made-up query: some batches of all lengths
@@ -77,6 +78,8 @@ class ElasticRanker(pt.Transformer):
         threads: that compute, of the whole process, from when the model is loaded on; by default torch's own choice
             (`OMP_NUM_THREADS`, or all cores). Give fewer where other work keeps cores busy.
         depth: rerank only the first so many candidates of a query and drop the others, as `% depth` before it would.
+        first_stage: what made the candidates, whose ladder of the checkpoint is taken: after a stronger one, plans
+            look at fewer of them. `dense` after `ElasticDenser`, where the checkpoint has been tuned for it.
         revision: branch, tag or commit of an id on the hub; by default its main branch.
         verbose: show bars: of loading, of measuring speed where the budget is one of time, and of the pairs, which
             moves with every batch.
@@ -102,6 +105,7 @@ class ElasticRanker(pt.Transformer):
         dtype: str = "auto",
         threads: int | None = None,
         depth: int | None = None,
+        first_stage: str = FIRST_STAGE,
         revision: str | None = None,
         verbose: bool = False,
         trace: bool = False,
@@ -118,6 +122,7 @@ class ElasticRanker(pt.Transformer):
         self.dtype = dtype
         self.threads = None if threads is None else _positive("threads", threads)
         self.depth = None if depth is None else _positive("depth", depth)
+        self.first_stage = first_stage
         self.verbose = verbose
         self.trace = trace
         self.revision = revision
@@ -215,8 +220,17 @@ class ElasticRanker(pt.Transformer):
 
     @property
     def ladder(self) -> pd.DataFrame:
-        """The plans of the checkpoint, one row a rung, with the columns `budget`, `plan` and `quality`."""
-        return self._loaded.ladder.table()
+        """The plans for this first stage, one row a rung, with the columns `budget`, `plan` and `quality`."""
+        return self.plans.table()
+
+    @property
+    def plans(self) -> Ladder:
+        """The checkpoint's plans for this first stage.
+
+        Raises:
+            ValueError: it has none for it.
+        """
+        return self.checkpoint.plans(self.first_stage)
 
     @property
     def fingerprint(self) -> str:
@@ -295,6 +309,7 @@ class ElasticRanker(pt.Transformer):
 
     def _load(self) -> Engine:
         """The engine; a budget of time is ready to be spent, too."""
+        _ = self.plans  # refused before anything is scored, or measured
         if self.budget.kind == "time":
             _ = self._loaded.speed  # measured before the clock starts
         return self._loaded.engine
@@ -382,7 +397,7 @@ class ElasticRanker(pt.Transformer):
         """The rankings of some lists, given the incoming scores of all rows; the bar moves by their rows."""
         from elasticranker.model.engine import Query
 
-        engine, ladder = self._loaded.engine, self._loaded.ladder
+        engine, ladder = self._loaded.engine, self.plans
         started = time.perf_counter()
         queries = []
         layers = 0.0  # that all pairs will go through, roughly: what the bar moves by
@@ -425,7 +440,7 @@ class ElasticRanker(pt.Transformer):
         return result
 
     def _key(self) -> tuple[Any, ...]:
-        return (self._loaded.settings, self.budget, self.text_field, self.depth, self.trace)
+        return (self._loaded.settings, self.budget, self.text_field, self.depth, self.first_stage, self.trace)
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, ElasticRanker) else NotImplemented

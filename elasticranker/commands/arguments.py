@@ -98,6 +98,16 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16 (default: %(default)s)")
 
 
+def add_first_stage_argument(parser: argparse.ArgumentParser) -> None:
+    """`--first-stage`, which `make_ranker` reads."""
+    parser.add_argument(
+        "--first-stage",
+        default="bm25",
+        metavar="NAME",
+        help="what made the candidates, such as dense: whose ladder of the checkpoint is taken (default: %(default)s)",
+    )
+
+
 def make_ranker(args: argparse.Namespace, *, budget: str = "full", trace: bool = False) -> ElasticRanker:
     """The ranker that the arguments of `add_model_arguments` describe."""
     from elasticranker.progress import phase
@@ -111,6 +121,8 @@ def make_ranker(args: argparse.Namespace, *, budget: str = "full", trace: bool =
         torch.set_num_threads(args.threads)  # now, for what is noted of the machine before the model is loaded
     chosen = {name: getattr(args, name) for name in ("max_length", "batch_size", "device", "threads", "revision")}
     given = {name: value for name, value in chosen.items() if value is not None}
+    if hasattr(args, "first_stage"):
+        given["first_stage"] = args.first_stage
     return ElasticRanker(args.model, budget=budget, dtype=args.dtype, trace=trace, **given)
 
 
@@ -127,8 +139,7 @@ def make_denser(args: argparse.Namespace, *, budget: str = "full", doc_budget: s
         torch.set_num_threads(args.threads)
     chosen = {name: getattr(args, name) for name in ("max_length", "batch_size", "device", "threads", "revision")}
     given = {name: value for name, value in chosen.items() if value is not None}
-    budgets = {"budget": budget, "doc_budget": doc_budget}
-    return ElasticDenser(args.model, **budgets, dim=args.dim, dtype=args.dtype, **given)
+    return ElasticDenser(args.model, budget=budget, doc_budget=doc_budget, dim=args.dim, dtype=args.dtype, **given)
 
 
 def positive(text: str) -> int:

@@ -37,8 +37,10 @@ def run(args: argparse.Namespace) -> None:
     kind = "elastic" if is_elastic(place) else "ordinary Hugging Face cross-encoder"
     lines = {"model": f"{args.model} ({kind})", "place": place, "fingerprint": fingerprint(place)}
     _print(lines | contents(checkpoint) | machine())
-    print(f"\nladder{'' if checkpoint.ladder else ' (untuned)'}, plans as depth[@width]:share of the budget")
-    print(checkpoint.plans().table().fillna("").to_string(index=False))
+    ladders = ({"bm25": checkpoint.ladder} if checkpoint.ladder else {}) | checkpoint.ladders
+    for name, ladder in ladders.items() or [("any first stage (untuned)", checkpoint.plans())]:
+        print(f"\nladder for candidates of {name}, plans as depth[@width]:share of the budget")
+        print(ladder.table().fillna("").to_string(index=False))
     if checkpoint.provenance:
         print("\nprovenance")
         _print({f"  {name}": _short(value) for name, value in checkpoint.provenance.items()})

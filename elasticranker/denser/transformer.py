@@ -16,7 +16,7 @@ from pyterrier_dr import BiEncoder, SimFn
 from elasticranker.denser.encoders import DocEncoder, QueryEncoder, TextScorer, Vectors, scorer_inputs
 from elasticranker.denser.remembering import Origin, refuse_other_index, remembering
 from elasticranker.model.checkpoint import fingerprint
-from elasticranker.model.dense import LoadedDense, refuse_dim, refuse_unfit
+from elasticranker.model.dense import LoadedDense, refuse_dim, refuse_unfit, vectors_fingerprint
 from elasticranker.model.hub import check_name
 from elasticranker.model.loaded import Settings
 from elasticranker.model.pairs import round_up
@@ -192,14 +192,14 @@ class ElasticDenser(BiEncoder):  # type: ignore[misc]
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the checkpoint's files; equal fingerprints give equal vectors. Loads no weights."""
+        """Digest of the checkpoint; equal fingerprints give equal vectors at every budget. Loads no weights."""
         return fingerprint(self.model, self.revision)
 
     @property
     def origin(self) -> Origin:
-        """Where documents' vectors come from; an index remembers it."""
+        """Where documents' vectors come from; an index remembers it. Tuning a checkpoint doesn't change it."""
         subnet = self.document_subnet
-        return Origin(self.fingerprint, subnet.depth, subnet.width, self._size)
+        return Origin(vectors_fingerprint(self.model, self.revision), subnet.depth, subnet.width, self._size)
 
     @property
     def checkpoint(self) -> Checkpoint:

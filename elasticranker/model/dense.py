@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elasticranker.files import public_name
-from elasticranker.model.checkpoint import Checkpoint, load, read_manifest
+from elasticranker.files import public_name, sha256
+from elasticranker.model.checkpoint import Checkpoint, fingerprint, load, read_manifest
 from elasticranker.model.hub import MANIFEST, resolve
 from elasticranker.model.loaded import Settings, choose_device, choose_dtype
 from elasticranker.model.saved import prefixes_of, read_settings, read_tokenizer
@@ -112,6 +113,17 @@ def _load_bi_encoder(folder: Path, source: str) -> Checkpoint:
         max_length=saved.max_length,
         prefixes=prefixes_of(source, saved),
     )
+
+
+def vectors_fingerprint(source: str | Path, revision: str | None = None) -> str:
+    """What identifies a checkpoint's vectors: equal where only ladders, ratings or a calibration were added."""
+    folder = Path(resolve(source, revision))
+    if not (folder / MANIFEST).exists():
+        return fingerprint(folder)
+    manifest = read_manifest(folder)
+    names = ("files", "shape", "exits", "max_length", "prefixes")
+    reading = DenseReading.from_json(manifest["dense"]) if manifest.get("dense") else DenseReading()
+    return sha256(json.dumps({name: manifest.get(name) for name in names}, sort_keys=True), str(reading.spaced))
 
 
 class LoadedDense:

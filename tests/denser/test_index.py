@@ -12,7 +12,10 @@ import pytest
 
 from elasticranker import ElasticDenser
 from elasticranker.denser.remembering import NOTE, origin_of
+from elasticranker.model.checkpoint import copy_checkpoint, set_ladder
 from elasticranker.planning.dense import DenseReading
+from elasticranker.planning.ladder import untuned
+from elasticranker.planning.subnet import SubNet
 from tests.denser.tiny import TEXTS, candidates, checkpoint, documents, other_checkpoint, queries
 
 DENSER = ElasticDenser(checkpoint(), dtype="float32")
@@ -53,7 +56,7 @@ def test_an_index_remembers_checkpoint_and_document_depth(tmp_path: Path) -> Non
     shallow = ElasticDenser(checkpoint(), doc_budget="50%")
     origin = origin_of(built(tmp_path, shallow))
     assert origin is not None
-    assert (origin.fingerprint, origin.document_depth, origin.dim) == (DENSER.fingerprint, 1, 32)
+    assert (origin.fingerprint, origin.document_depth, origin.dim) == (DENSER.origin.fingerprint, 1, 32)
     DENSER.check_index(pyterrier_dr.FlexIndex(str(tmp_path / "docs.flex")))  # depths combine freely
 
 
@@ -62,7 +65,7 @@ def test_an_indexer_that_overwrites_remembers_too(tmp_path: Path) -> None:
     other = ElasticDenser(other_checkpoint())
     (other >> index.indexer(mode="overwrite")).index(documents().to_dict(orient="records"))
     origin = origin_of(index)
-    assert origin is not None and origin.fingerprint == other.fingerprint
+    assert origin is not None and origin.fingerprint == other.origin.fingerprint
 
 
 @pytest.mark.parametrize("piece", ["np_retriever", "scorer", "vec_loader"])
@@ -81,6 +84,15 @@ def test_vectors_of_another_size_are_refused(tmp_path: Path) -> None:
     (tmp_path / "docs.flex" / NOTE).unlink()  # as another encoder's index
     with pytest.raises(ValueError, match="have 8 dimensions, this denser's have 32"):
         DENSER >> index.np_retriever()
+
+
+def test_a_checkpoint_that_was_tuned_since_searches_its_index_all_the_same(tmp_path: Path) -> None:
+    index = built(tmp_path)
+    copy_checkpoint(checkpoint(), tmp_path)
+    set_ladder(tmp_path, untuned([SubNet(0), SubNet(3)]), {}, first_stage="dense")
+    tuned = ElasticDenser(str(tmp_path))
+    assert tuned.fingerprint != DENSER.fingerprint
+    tuned.check_index(index)
 
 
 def test_nothing_is_noted_before_all_vectors_are_there(tmp_path: Path) -> None:
