@@ -63,7 +63,7 @@ def refuse_dim(dim: int | None, reading: DenseReading, hidden: int) -> None:
         known = ", ".join(map(str, sorted(reading.dims))) or "none below that"
         raise ValueError(
             f"dim={dim}: this checkpoint's vectors have {hidden} dimensions, and were trained to be cut to {known}; "
-            "leave dim out, or train with `elasticranker train --stage dense --dims`"
+            "leave dim out"
         )
 
 
