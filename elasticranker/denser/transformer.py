@@ -258,6 +258,13 @@ class ElasticDenser(BiEncoder):  # type: ignore[misc]
         """Unit vectors `[n, H]` (float32) of documents; `batch_size` in padded tokens."""
         return self.doc_encoder(batch_size=batch_size).encode(texts)
 
+    def encode_with(self, subnet: SubNet, texts: Sequence[str]) -> Vectors:
+        """Vectors of queries by a given sub-network, whatever the budget: for measuring."""
+        lays_out = self._loaded.queries
+        rows = lays_out.tokens(texts).rows
+        vectors = self._loaded.engine.encode(rows, [subnet] * len(rows), lays_out, dim=self.dim)
+        return Vectors(vectors, [subnet] * len(rows), [self._price(row, subnet) for row in rows])
+
     def encoded(self, texts: Sequence[str], *, documents: bool, batch_size: int | None, verbose: bool) -> Vectors:
         """Vectors of texts, and what each cost."""
         with shown(verbose or is_shown()):

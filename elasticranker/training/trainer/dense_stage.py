@@ -155,12 +155,14 @@ class DenseTrainer(Loop):
         self.checkpoint = replace(
             self.start, encoder=encoder, widths=settings.widths, dense=reading, ladder=None, ladders={}
         )
-        limits = {"longest": settings.max_length}
         prefixes, tokenizer = self.checkpoint.prefixes, self.checkpoint.tokenizer
+        queries = TextEncoder(
+            tokenizer, longest=settings.max_length, most=settings.max_query_length, prefix=prefixes[0]
+        )
         self.sampler = VectorSampler(
             Groups.load(data),
-            TextEncoder(tokenizer, most=settings.max_query_length, prefix=prefixes[0], **limits),
-            TextEncoder(tokenizer, prefix=prefixes[1], **limits),
+            queries,
+            TextEncoder(tokenizer, longest=settings.max_length, prefix=prefixes[1]),
             settings.groups_per_step * settings.group_size,
             document_share=settings.document_share,
             batch_texts=batch_texts or (512 if self.device.type == "cuda" else 64),
