@@ -13,16 +13,14 @@ import pandas as pd
 import pyterrier as pt
 from pyterrier_dr import BiEncoder, SimFn
 
+from elasticranker.denser.choosing import TYPICAL, Choice
 from elasticranker.denser.encoders import DocEncoder, QueryEncoder, TextScorer, Vectors, scorer_inputs
 from elasticranker.denser.remembering import Origin, refuse_other_index, remembering
 from elasticranker.model.checkpoint import fingerprint
 from elasticranker.model.dense import LoadedDense, refuse_dim, refuse_unfit, vectors_fingerprint
 from elasticranker.model.hub import check_name
 from elasticranker.model.loaded import Settings
-from elasticranker.model.pairs import round_up
-from elasticranker.model.speed import TIME_MARGIN
 from elasticranker.planning.budget import Budget
-from elasticranker.planning.dense import best_within
 from elasticranker.planning.plan import SubNet
 from elasticranker.progress import bar, is_shown, phase, shown
 
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from elasticranker.model.checkpoint import Checkpoint
     from elasticranker.model.speed import SpeedProfile
     from elasticranker.model.texts import TextEncoder
-
-TYPICAL = 16  # tokens of a query, for tables
 
 
 class ElasticDenser(BiEncoder):  # type: ignore[misc]
@@ -215,34 +211,18 @@ class ElasticDenser(BiEncoder):  # type: ignore[misc]
     @property
     def subnets(self) -> pd.DataFrame:
         """What a budget chooses from, best first: `depth`, `width`, and of a query of 16 tokens `flops` and `share`."""
-        cost, full = self.checkpoint.cost, self._full
-        prices = [cost.vector(TYPICAL, subnet.depth, subnet.width) for subnet in self._loaded.subnets]
-        whole = cost.vector(TYPICAL, full.depth, full.width)
-        return pd.DataFrame(
-            {
-                "depth": [subnet.depth for subnet in self._loaded.subnets],
-                "width": [subnet.width for subnet in self._loaded.subnets],
-                "flops": prices,
-                "share": [price / whole for price in prices],
-            }
-        )
-
-    def full_cost(self, queries: pd.DataFrame) -> pd.Series:
-        """FLOPs of the whole model on each row's query."""
-        rows = self._loaded.queries.tokens(queries["query"].tolist()).rows
-        prices = [self._price(row, self._full) for row in rows]
-        return pd.Series(prices, index=queries.index, dtype="int64", name="full_cost")
+        return self._choice.table()
 
     @property
     def document_subnet(self) -> SubNet:
         """What encodes every document: the best within `doc_budget`, however long the document is."""
-        cost, full, share = self.checkpoint.cost, self._full, self.doc_budget.value
-        sizes = range(round_up(1), round_up(self._loaded.documents.longest) + 1, round_up(1))
-        for subnet in self._loaded.subnets:
-            prices = ((cost.vector(n, subnet.depth, subnet.width), cost.vector(n, full.depth, 1.0)) for n in sizes)
-            if all(own <= share * whole for own, whole in prices):
-                return subnet
-        raise ValueError(f"doc_budget={str(self.doc_budget)!r}: {self._cheapest()}")
+        return self._choice.for_documents(self.doc_budget)
+
+    def full_cost(self, queries: pd.DataFrame) -> pd.Series:
+        """FLOPs of the whole model on each row's query."""
+        choice, rows = self._choice, self._loaded.queries.tokens(queries["query"].tolist()).rows
+        prices = [choice.price(row, choice.full) for row in rows]
+        return pd.Series(prices, index=queries.index, dtype="int64", name="full_cost")
 
     def encode_queries_torch(self, texts: Sequence[str], batch_size: int | None = None) -> torch.Tensor:
         """Unit vectors `[n, H]` of queries, without gradients."""
@@ -263,7 +243,7 @@ class ElasticDenser(BiEncoder):  # type: ignore[misc]
         lays_out = self._loaded.queries
         rows = lays_out.tokens(texts).rows
         vectors = self._loaded.engine.encode(rows, [subnet] * len(rows), lays_out, dim=self.dim)
-        return Vectors(vectors, [subnet] * len(rows), [self._price(row, subnet) for row in rows])
+        return Vectors(vectors, [subnet] * len(rows), [self._choice.price(row, subnet) for row in rows])
 
     def encoded(self, texts: Sequence[str], *, documents: bool, batch_size: int | None, verbose: bool) -> Vectors:
         """Vectors of texts, and what each cost."""
@@ -277,48 +257,24 @@ class ElasticDenser(BiEncoder):  # type: ignore[misc]
         lays_out = self._loaded.documents if documents else self._loaded.queries
         rows, cut = lays_out.tokens(texts)
         self._count_cut(cut, lays_out)
-        subnets = [self.document_subnet] * len(rows) if documents else [self._within(row) for row in rows]
+        subnets = self._subnets(rows, documents)
         name = "encoding " + ("documents" if documents else "queries")
         with bar(name=name, total=len(rows), unit="texts", hidden=hidden) as moving:
             vectors = self._loaded.engine.encode(
                 rows, subnets, lays_out, dim=self.dim, batch_size=batch_size, progress=moving.update
             )
-        return Vectors(vectors, subnets, [self._price(row, s) for row, s in zip(rows, subnets, strict=True)])
+        return Vectors(vectors, subnets, [self._choice.price(row, s) for row, s in zip(rows, subnets, strict=True)])
 
-    def _within(self, row: np.ndarray) -> SubNet:
-        """The sub-network that the budget affords for a query."""
-        if self.budget.is_full:
-            return self._full
-        subnets = self._loaded.subnets
-        if self.budget.kind == "share":
-            allowed = self.budget.value * self._price(row, self._full)
-        elif self.budget.kind == "flops":
-            allowed = self.budget.value
-        else:  # what FLOPs take was measured at full width
-            subnets = tuple(subnet for subnet in subnets if subnet.width == 1)
-            allowed = self._loaded.speed.flops_in(TIME_MARGIN * self.budget.value)
-        chosen = best_within(subnets, lambda subnet: self._price(row, subnet), allowed)
-        if chosen is None:
-            raise ValueError(
-                f"budget={str(self.budget)!r} is too small for a query of {len(row)} tokens: {self._cheapest()}"
-            )
-        return chosen
-
-    def _cheapest(self) -> str:
-        """What there is instead of a budget that affords nothing."""
-        least = self.subnets.sort_values("flops").iloc[0]
-        return (
-            f"the cheapest sub-network that makes vectors, {SubNet(int(least['depth']), float(least['width']))}, costs "
-            f"{least['flops'] / 1e6:.3g} MFLOPs for {TYPICAL} tokens, {least['share']:.2%} of the whole model; give a "
-            "larger budget, or a checkpoint with smaller exits"
-        )
-
-    def _price(self, row: np.ndarray, subnet: SubNet) -> int:
-        return self.checkpoint.cost.vector(round_up(len(row)), subnet.depth, subnet.width)
+    def _subnets(self, rows: Sequence[np.ndarray], documents: bool) -> list[SubNet]:
+        """What encodes each text; a budget that affords nothing is refused before any is."""
+        if documents:
+            return [self.document_subnet] * len(rows)
+        choice = self._choice
+        return [choice.for_query(row, self.budget) for row in rows]
 
     @property
-    def _full(self) -> SubNet:
-        return SubNet(self.checkpoint.encoder.shape.layers)
+    def _choice(self) -> Choice:
+        return Choice(self._loaded)
 
     @property
     def _size(self) -> int:

@@ -115,6 +115,8 @@ def test_first_stages_together_and_elastic_reranking_behind(tmp_path: Path) -> N
     pipeline = first >> add_text >> ElasticRanker(checkpoint(), budget="50%")
     found = pipeline(queries())
     assert found.groupby("qid").size().tolist() == [3, 3, 3]
+    both = (first % 2 | DENSER.with_budget("5%") >> index.np_retriever(num_results=2, drop_query_vec=True)) >> add_text
+    assert (both >> ElasticRanker(checkpoint(), budget="50%"))(queries()).groupby("qid").size().between(2, 4).all()
     assert set(zip(found["qid"], found["docno"], strict=True)) == set(
         zip(*first(queries())[["qid", "docno"]].T.to_numpy(), strict=True)
     )
