@@ -55,7 +55,7 @@ class DenseReading:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `elastic.json`."""
-        rated = [{"depth": subnet.depth, "width": subnet.width, "quality": quality} for subnet, quality in self.rated]
+        rated = [subnet.to_json() | {"quality": quality} for subnet, quality in self.rated]
         return {"layers": "spaced" if self.spaced else "first", "dims": list(self.dims), "rated": rated}
 
     @classmethod
@@ -68,12 +68,9 @@ class DenseReading:
         try:
             if value["layers"] not in ("first", "spaced"):
                 raise ValueError(f"unknown layers {value['layers']!r}: this version knows 'first' and 'spaced'")
-            rated = tuple(
-                (SubNet(int(entry["depth"]), float(entry["width"])), float(entry["quality"]))
-                for entry in value["rated"]
-            )
+            rated = tuple((SubNet.from_json(entry), float(entry["quality"])) for entry in value["rated"])
             return cls(value["layers"] == "spaced", tuple(int(dim) for dim in value["dims"]), rated)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"`dense` in elastic.json is malformed ({type(error).__name__}: {error})") from error
 
 

@@ -24,11 +24,13 @@ from elasticranker.model.saved import prefixes_of, read_settings, read_tokenizer
 from elasticranker.model.texts import TextEncoder
 from elasticranker.planning.dense import DenseReading
 from elasticranker.planning.subnet import SubNet
+from elasticranker.progress import bar
 from elasticranker.training.data.batches import each_tensor
 from elasticranker.training.data.dense_texts import VectorBatch, VectorSampler, VectorStep
 from elasticranker.training.data.groups import Groups, digest, read_info
 from elasticranker.training.origin import place_name
 from elasticranker.training.settings import TrainingSettings
+from elasticranker.training.trainer.fitting import projection_by_least_squares
 from elasticranker.training.trainer.loop import Loop
 from elasticranker.training.trainer.provenance import provenance
 from elasticranker.training.trainer.rank_stage import check_length, check_widths, choose_exits
@@ -196,6 +198,11 @@ class DenseTrainer(Loop):
         encoder, config = from_hugging_face(self.backbone, keep_head=False, split=True)
         tokenizer = read_tokenizer(self.backbone, encoder.shape.vocabulary)
         saved = read_settings(self.backbone, tokenizer, kind="SentenceTransformer")
+        if saved.pooling != "mean":
+            raise ValueError(
+                f"backbone={self.backbone!r} pools by {saved.pooling}: vectors here are the mean of a text's states, "
+                "give a backbone whose vectors are"
+            )
         prefixes = settings.prefixes if any(settings.prefixes) else prefixes_of(self.backbone, saved)
         return Checkpoint(encoder, tokenizer, config, max_length=saved.max_length, prefixes=prefixes)
 
@@ -207,6 +214,27 @@ class DenseTrainer(Loop):
     def step_data(self, number: int) -> VectorStep:
         """This process's texts of a step."""
         return self.sampler.step(number)
+
+    @torch.no_grad()
+    def prepare_start(self) -> None:
+        """Put the projections of exits that nobody trained for these layers where least squares puts them."""
+        settings, reading = self.settings, self.checkpoint.dense
+        if not settings.fit_steps or (self.start.provenance and not reading.spaced):
+            return
+        readouts = [cast(SplitReadout, self.encoder.exits[str(depth)]) for depth in self.encoder.depths]
+        for readout in readouts:
+            if readout.projected:
+                nn.init.eye_(readout.projection)
+        means: list[list[tuple[Tensor, Tensor]]] = [[] for _ in readouts]
+        drawn = range(settings.steps, settings.steps + settings.fit_steps)
+        for number in bar(drawn, name="fitting exits", unit="steps"):
+            for batch in each_tensor(self.sampler.step(number).full, lambda tensor: tensor.to(self.device)):
+                vectors = read_vectors(self.encoder, reading, batch, 1.0, torch.float32)
+                for known, made in zip(means, vectors, strict=True):
+                    known.append((made, batch.targets))
+        for readout, known in zip(readouts, means, strict=True):
+            if readout.projected:
+                readout.projection.copy_(projection_by_least_squares(known))
 
     def validate(self) -> dict[str, Any] | None:
         """Mean cosine of held-out queries' vectors to the teacher's, and agreement on the first of all candidates.

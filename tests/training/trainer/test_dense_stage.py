@@ -91,6 +91,21 @@ def test_every_exit_comes_nearer_to_the_teacher_and_the_whole_model_stays(
     assert {subnet.depth for subnet, _ in denser.checkpoint.dense.rated} == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("layers", ["first", "spaced"])
+def test_exits_start_where_least_squares_puts_them(backbone: str, data: Path, tmp_path: Path, layers: str) -> None:
+    def begun(fit_steps: int) -> list[float]:
+        given = settings(layout="split", widths=(1.0,), temperature=0.1, query_layers=layers, fit_steps=fit_steps)
+        trainer = DenseTrainer(backbone, data, tmp_path / str(fit_steps), given, dtype="float32")
+        trainer.prepare_start()
+        found = trainer.validate()
+        assert found is not None
+        return list(found["cosine"])
+
+    bare, fitted = begun(0), begun(40)
+    assert all(after > before for before, after in zip(bare[:-1], fitted[:-1], strict=True))
+    assert fitted[-1] == bare[-1]  # the whole model has no projection
+
+
 def test_a_killed_run_ends_as_an_undisturbed_one(backbone: str, data: Path, tmp_path: Path) -> None:
     whole = trained(backbone, data, tmp_path / "whole")
     trained(backbone, data, tmp_path / "killed", stop=3)
