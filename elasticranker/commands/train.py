@@ -167,6 +167,8 @@ def make_trainer(args: argparse.Namespace) -> Loop:
             raise ValueError(
                 f"--teacher {args.teacher}: --stage dense takes prepared data; run `elasticranker prepare`"
             )
+        if args.lower is not None:
+            raise ValueError(f"--lower {args.lower}: only --stage rank takes layers of another checkpoint")
         with phase("loading backbone and data"):
             heat = getattr(args, "temperature", read_info(args.data).get("temperature", 0.02))
             settings = training_settings(args, temperature=heat, bonus=heat, layout="split")

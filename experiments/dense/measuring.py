@@ -136,8 +136,9 @@ def _effectiveness(
 
 
 def measures_of(results: pd.DataFrame) -> list[str]:
-    """The measures of a table, the first of which is drawn."""
-    return [name for name in (*MEASURES, *(f"R@{depth}" for depth in DEPTHS)) if name in results.columns]
+    """The measures of a table: by judgements, or by answer string."""
+    by_answer = [f"R@{depth}" for depth in DEPTHS]
+    return list(MEASURES) if MEASURES[0] in results.columns else by_answer
 
 
 def _row(system: System) -> dict[str, Any]:

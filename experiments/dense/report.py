@@ -10,6 +10,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from elasticranker.evaluation.plots import BLUE, GREEN, GREY, PURPLE, STYLE, VERMILION
 from elasticranker.evaluation.report import cells, markdown
@@ -57,7 +58,7 @@ def footnotes(manifest: Mapping[str, Any]) -> list[str]:
 
 def draw(results: pd.DataFrame, path: Path, *, title: str) -> None:
     """Draw effectiveness against FLOPs and against milliseconds of encoding one query, BM25 as a horizontal line."""
-    measure = measures_of(results)[0 if "nDCG@10" in results else 1]
+    measure = next(name for name in measures_of(results) if name in ("nDCG@10", "R@20"))
     dense = results[results["system"] != FIRST]
     first = float(results.loc[results["system"] == FIRST, measure].iloc[0])
     with matplotlib.rc_context(STYLE):
@@ -70,6 +71,9 @@ def draw(results: pd.DataFrame, path: Path, *, title: str) -> None:
                 axes.plot(rows[cost], rows[measure], color=colour, marker=marker, label=str(kind))
             axes.axhline(first, color=GREY, linestyle=(0, (4, 3)), linewidth=1.5, label=FIRST)
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_xlabel(f"{label}, encoding alone (log scale)")
         panels[0].set_title(measure, loc="left")
         handles, labels = panels[0].get_legend_handles_labels()
