@@ -1,7 +1,8 @@
 """ElasticRanker: cross-encoder reranking whose cost per query you choose.
 
-`ElasticRanker` is the PyTerrier transformer, `Budget` what a query may cost. Names are loaded when first used, so that
-importing this package starts no JVM and does not import torch.
+`ElasticRanker` is the PyTerrier transformer that reranks, `ElasticDenser` the one that retrieves by vectors, `Budget`
+what a query may cost. Names are loaded when first used, so that importing this package starts no JVM and does not
+import torch.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from elasticranker.version import __version__
 spin_briefly()  # here, since it has to come before torch
 _HOMES = {
     "Budget": "elasticranker.planning.budget",
+    "ElasticDenser": "elasticranker.denser",
     "ElasticRanker": "elasticranker.ranker",
     "EnergyRouter": "elasticranker.routing",
     "JointInference": "elasticranker.routing",
     "RemoteRanker": "elasticranker.serving.remote",
 }
-__all__ = ["Budget", "ElasticRanker", "EnergyRouter", "JointInference", "RemoteRanker", "__version__"]
+__all__ = ["Budget", "ElasticDenser", "ElasticRanker", "EnergyRouter", "JointInference", "RemoteRanker", "__version__"]
 
 if TYPE_CHECKING:
+    from elasticranker.denser import ElasticDenser
     from elasticranker.planning.budget import Budget
     from elasticranker.ranker import ElasticRanker
     from elasticranker.routing import EnergyRouter, JointInference

@@ -16,6 +16,8 @@ COMMANDS = (  # modules of elasticranker.commands, in the order of --help
     "demo",
     "rerank",
     "merge",
+    "index",
+    "retrieve",
     "experiment",
     "bench",
     "prepare",

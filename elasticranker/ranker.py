@@ -14,7 +14,7 @@ import pandas as pd
 import pyterrier as pt
 
 from elasticranker.frames import Lists, floats, in_incoming_order
-from elasticranker.model.checkpoint import fingerprint, is_elastic, tuned_on
+from elasticranker.model.checkpoint import FIRST_STAGE, fingerprint, is_elastic, tuned_on
 from elasticranker.model.hub import check_name, resolve
 from elasticranker.model.loaded import Loaded, Settings, choose_device, choose_dtype
 from elasticranker.model.speed import TIME_MARGIN
@@ -79,6 +79,8 @@ class ElasticRanker(pt.Transformer):
         threads: that compute, of the whole process, from when the model is loaded on; by default torch's own choice
             (`OMP_NUM_THREADS`, or all cores). Give fewer where other work keeps cores busy.
         depth: rerank only the first so many candidates of a query and drop the others, as `% depth` before it would.
+        first_stage: what made the candidates, whose ladder of the checkpoint is taken: after a stronger one, plans
+            look at fewer of them. `dense` after `ElasticDenser`, where the checkpoint has been tuned for it.
         revision: branch, tag or commit of an id on the hub; by default its main branch.
         verbose: show bars: of loading, of measuring speed where the budget is one of time, and of the pairs, which
             moves with every batch.
@@ -104,6 +106,7 @@ class ElasticRanker(pt.Transformer):
         dtype: str = "auto",
         threads: int | None = None,
         depth: int | None = None,
+        first_stage: str = FIRST_STAGE,
         revision: str | None = None,
         verbose: bool = False,
         trace: bool = False,
@@ -120,6 +123,7 @@ class ElasticRanker(pt.Transformer):
         self.dtype = dtype
         self.threads = None if threads is None else _positive("threads", threads)
         self.depth = None if depth is None else _positive("depth", depth)
+        self.first_stage = first_stage
         self.verbose = verbose
         self.trace = trace
         self.revision = revision
@@ -221,8 +225,12 @@ class ElasticRanker(pt.Transformer):
 
     @property
     def ladder(self) -> Ladder:
-        """The plans of the checkpoint: in a notebook a figure and a table, `ladder.table()` as a frame."""
-        return self._loaded.ladder
+        """The plans for this first stage: in a notebook a figure and a table, `ladder.table()` as a frame.
+
+        Raises:
+            ValueError: the checkpoint has none for it.
+        """
+        return self.checkpoint.plans(self.first_stage)
 
     @property
     def fingerprint(self) -> str:
@@ -331,6 +339,7 @@ class ElasticRanker(pt.Transformer):
 
     def _load(self) -> Engine:
         """The engine; a budget of time is ready to be spent, too."""
+        _ = self.ladder  # refused before anything is scored, or measured
         if self.budget.kind == "time":
             _ = self._loaded.speed  # measured before the clock starts
         return self._loaded.engine
@@ -427,7 +436,7 @@ class ElasticRanker(pt.Transformer):
         """What the engine is asked for some lists; and layers that all pairs will go through, roughly."""
         from elasticranker.model.engine import Query
 
-        engine, ladder = self._loaded.engine, self._loaded.ladder
+        engine, ladder = self._loaded.engine, self.ladder
         started = time.perf_counter()
         queries = []
         layers = 0.0  # what the bar moves by
@@ -467,7 +476,7 @@ class ElasticRanker(pt.Transformer):
         return result
 
     def _key(self) -> tuple[Any, ...]:
-        return (self._loaded.settings, self.budget, self.text_field, self.depth, self.trace)
+        return (self._loaded.settings, self.budget, self.text_field, self.depth, self.first_stage, self.trace)
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, ElasticRanker) else NotImplemented

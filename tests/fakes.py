@@ -37,6 +37,7 @@ class FakeRanker(pt.Transformer):
         self.dtype, self.device, self.depth, self.batch_size = "float32", "cpu", None, 4096
         self.threads: int | None = None
         self.revision: str | None = None
+        self.first_stage = "bm25"
         self.tuned_on: frozenset[str] = frozenset()
 
     @property

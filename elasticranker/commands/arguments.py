@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from elasticranker.collections import Collection
+    from elasticranker.denser import ElasticDenser
     from elasticranker.evaluation.candidates import Candidates
     from elasticranker.ranker import ElasticRanker
 
@@ -97,6 +98,16 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16 (default: %(default)s)")
 
 
+def add_first_stage_argument(parser: argparse.ArgumentParser) -> None:
+    """`--first-stage`, which `make_ranker` reads."""
+    parser.add_argument(
+        "--first-stage",
+        default="bm25",
+        metavar="NAME",
+        help="what made the candidates, such as dense: whose ladder of the checkpoint is taken (default: %(default)s)",
+    )
+
+
 def make_ranker(args: argparse.Namespace, *, budget: str = "full", trace: bool = False) -> ElasticRanker:
     """The ranker that the arguments of `add_model_arguments` describe."""
     from elasticranker.progress import phase
@@ -110,7 +121,25 @@ def make_ranker(args: argparse.Namespace, *, budget: str = "full", trace: bool =
         torch.set_num_threads(args.threads)  # now, for what is noted of the machine before the model is loaded
     chosen = {name: getattr(args, name) for name in ("max_length", "batch_size", "device", "threads", "revision")}
     given = {name: value for name, value in chosen.items() if value is not None}
+    if hasattr(args, "first_stage"):
+        given["first_stage"] = args.first_stage
     return ElasticRanker(args.model, budget=budget, dtype=args.dtype, trace=trace, **given)
+
+
+def make_denser(args: argparse.Namespace, *, budget: str = "full", doc_budget: str = "full") -> ElasticDenser:
+    """The denser that the arguments of `add_model_arguments`, and `--dim`, describe."""
+    from elasticranker.progress import phase
+
+    with phase("loading libraries"):
+        import torch
+
+        from elasticranker.denser import ElasticDenser
+
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    chosen = {name: getattr(args, name) for name in ("max_length", "batch_size", "device", "threads", "revision")}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    return ElasticDenser(args.model, budget=budget, doc_budget=doc_budget, dim=args.dim, dtype=args.dtype, **given)
 
 
 def positive(text: str) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from elasticranker.commands.arguments import (
     add_candidate_arguments,
+    add_first_stage_argument,
     add_model_arguments,
     add_result_arguments,
     make_ranker,
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='what the others are tested against: bm25, a budget, or a system such as "elastic 25%%" (default: 100%%)',
     )
     add_result_arguments(parser)
+    add_first_stage_argument(parser)
     add_model_arguments(parser)
 
 

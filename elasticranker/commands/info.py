@@ -39,13 +39,13 @@ def run(args: argparse.Namespace) -> None:
     kind = "elastic" if is_elastic(place) else "ordinary Hugging Face cross-encoder"
     lines = {"model": f"{args.model} ({kind})", "place": place, "fingerprint": fingerprint(place)}
     _print(lines | contents(checkpoint) | machine())
-    print(f"\nladder{'' if checkpoint.ladder else ' (untuned)'}, plans as depth[@width]:share of the budget")
-    ladder = checkpoint.plans()
-    print(ladder)
-    print(f"\nin words, {TYPICAL}")
-    _print(
-        {f"  {percent(rung.share)}": reach_in_words(rung.plan, checkpoint.cost, rung.share) for rung in ladder.rungs}
-    )
+    ladders = ({"bm25": checkpoint.ladder} if checkpoint.ladder else {}) | checkpoint.ladders
+    for name, ladder in ladders.items() or [("any first stage (untuned)", checkpoint.plans())]:
+        print(f"\nladder for candidates of {name}, plans as depth[@width]:share of the budget")
+        print(ladder)
+        print(f"\nin words, {TYPICAL}")
+        rungs = ladder.rungs
+        _print({f"  {percent(r.share)}": reach_in_words(r.plan, checkpoint.cost, r.share) for r in rungs})
     if checkpoint.provenance:
         print("\nprovenance")
         _print({f"  {name}": _short(value) for name, value in checkpoint.provenance.items()})

@@ -14,7 +14,7 @@ import argparse
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive, shard
+from elasticranker.commands.arguments import add_first_stage_argument, add_model_arguments, make_ranker, positive, shard
 from elasticranker.commands.resuming import again
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, metavar="OUT", help="run file to write, compressed if it ends in .gz, .bz2 or .xz"
     )
+    add_first_stage_argument(parser)
     parser.add_argument("--skip-missing", action="store_true", help="leave out candidates that the corpus lacks")
     parser.add_argument("--tag", help="last field of every line (default: ElasticRanker-<budget>)")
     group = parser.add_argument_group("more than one process")

@@ -17,7 +17,7 @@ import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive
+from elasticranker.commands.arguments import add_first_stage_argument, add_model_arguments, make_ranker, positive
 from elasticranker.extras import missing
 from elasticranker.planning.budget import Budget
 
@@ -78,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="warning",
         help="debug logs every request (default: %(default)s)",
     )
+    add_first_stage_argument(parser)
     add_model_arguments(parser)
 
 

@@ -7,6 +7,9 @@ tells how it went.
 
 The stage `align` comes before, if at all: it teaches sub-networks a larger encoder's relations between tokens, from
 plain text, and writes OUTPUT/encoder, a --backbone for the stage `rank`.
+
+The stage `dense` trains a bi-encoder, or a checkpoint in split layout, on queries and documents one by one: every
+sub-network learns the teacher's vectors of data that were prepared with --vectors, for ElasticDenser.
 """
 
 from __future__ import annotations
@@ -46,6 +49,11 @@ with query and document side by side, from a bi-encoder that is its own teacher:
   elasticranker train --backbone intfloat/e5-small-v2 --data prepared --output run --layout split \\
       --prefixes "query: " "passage: "
 
+queries alone, so that sub-networks of every size search one index:
+  elasticranker train --stage dense --backbone run/checkpoint --data prepared --output dense --group-size 16
+  elasticranker train --stage dense --backbone intfloat/e5-small-v2 --data prepared --output dense --widths 1 \
+      --query-layers spaced
+
 alignment first:
   elasticranker train --stage align --backbone small-encoder --teacher large-encoder --data texts.txt --output aligned
   elasticranker train --backbone aligned/encoder --data prepared --output run"""
@@ -79,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --layout split: an elastic checkpoint in joint layout, trained from the same backbone, whose lower "
         "layers are a head start ('default' for the one that ships)",
     )
-    parser.add_argument("--stage", choices=("rank", "align"), default="rank", help="(default: %(default)s)")
+    parser.add_argument("--stage", choices=("rank", "align", "dense"), default="rank", help="(default: %(default)s)")
     group = parser.add_argument_group("running")
     group.add_argument("--resume", action="store_true", help="go on with the run in OUTPUT, if there is one")
     group.add_argument("--max-minutes", type=float, metavar="M", help="stop after so long, to be resumed")
@@ -152,6 +160,22 @@ def make_trainer(args: argparse.Namespace) -> Loop:
             )
     from elasticranker.training.data.groups import read_info
 
+    if args.stage == "dense":
+        with phase("loading libraries"):
+            from elasticranker.training.trainer.dense_stage import DenseTrainer
+
+        if args.teacher is not None:
+            raise ValueError(
+                f"--teacher {args.teacher}: --stage dense takes prepared data; run `elasticranker prepare`"
+            )
+        if args.lower is not None:
+            raise ValueError(f"--lower {args.lower}: only --stage rank takes layers of another checkpoint")
+        with phase("loading backbone and data"):
+            heat = getattr(args, "temperature", read_info(args.data).get("temperature", 0.02))
+            settings = training_settings(args, temperature=heat, bonus=heat, layout="split")
+            return DenseTrainer(
+                args.backbone, args.data, args.output, settings, batch_texts=args.batch_pairs, **options
+            )
     with phase("loading libraries"):
         from elasticranker.training.trainer.rank_stage import ElasticTrainer
 

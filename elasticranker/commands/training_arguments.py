@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from elasticranker.training.settings import LAYOUTS, LOSSES, SAMPLINGS, TrainingSettings
+from elasticranker.training.settings import LAYOUTS, LOSSES, QUERY_LAYERS, SAMPLINGS, TrainingSettings
 
 HELP = {  # in the order of --help
     "steps": "optimiser steps",
@@ -47,9 +47,11 @@ HELP = {  # in the order of --help
     "importance_steps": "steps' worth of data on which the importance of heads and neurons is measured",
     "relation_heads": "aligning: heads that relations are compared by",
     "teacher_layer": "aligning: the teacher's layer that is imitated, 0 for its last",
+    "query_layers": "dense: a sub-network has the first layers, or evenly spaced ones that end with the last",
+    "document_share": "dense: share of a step's texts that are documents",
     "seed": "of every draw",
 }
-CHOICES = {"sampling": SAMPLINGS, "layout": LAYOUTS}
+CHOICES = {"sampling": SAMPLINGS, "layout": LAYOUTS, "query_layers": QUERY_LAYERS}
 
 
 def add_training_settings(parser: argparse.ArgumentParser) -> None:

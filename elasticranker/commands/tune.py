@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   elasticranker tune --model ./checkpoint --data ./validation --candidates bm25 --queries 150 --output tuned
-  elasticranker tune --data irds:msmarco-passage/dev/small --candidates scoreddocs --queries 200 --output tuned"""
+  elasticranker tune --data irds:msmarco-passage/dev/small --candidates scoreddocs --queries 200 --output tuned
+
+a second ladder, for candidates that vectors found:
+  elasticranker retrieve ./validation --index validation.flex --model ./tuned --budget full --output dense.trec.gz
+  elasticranker tune --model ./tuned --data ./validation --first-stage dense --candidates dense.trec.gz --output both"""
 HOLDS = 0.97  # share of the tuned quality that must be left on other queries
 # Of some 300 plans tried a budget the luckiest looks about 2.5 standard errors too good; plans differ by about 0.12 a
 # query, so that from a hundred queries on luck stays within HOLDS.
@@ -37,6 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", metavar="FILE", help="corpus.tsv[.gz], where the folder has none")
     parser.add_argument(
         "--candidates", default="bm25", metavar="bm25|RUN", help="what to rerank (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--first-stage",
+        dest="tuned_stage",
+        default="bm25",
+        metavar="NAME",
+        help="what made the candidates: the name that ElasticRanker(first_stage=NAME) picks the ladder by (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "--k", type=positive, default=100, metavar="K", help="candidates a query (default: %(default)s)"
@@ -74,11 +86,16 @@ def run(args: argparse.Namespace) -> None:
     from elasticranker.display.style import figure_path
     from elasticranker.evaluation.candidates import judged, load_candidates
     from elasticranker.files import new_folder, public_name, refuse_existing, writable_folder
-    from elasticranker.model.checkpoint import copy_checkpoint, query_key, set_ladder
+    from elasticranker.model.checkpoint import FIRST_STAGE, copy_checkpoint, query_key, set_ladder
     from elasticranker.progress import bar
     from elasticranker.training.tuning.search import SHARES, split_half, tune
     from elasticranker.training.tuning.tables import tabulate
 
+    if args.tuned_stage != FIRST_STAGE and args.candidates == "bm25":
+        raise ValueError(
+            f"--first-stage {args.tuned_stage}: name its run by --candidates (`elasticranker retrieve` writes one by "
+            "vectors); the default is BM25's"
+        )
     source = elastic_folder(args.model, args.revision)
     refuse_existing(args.output)
     if args.figure:
@@ -110,8 +127,10 @@ def run(args: argparse.Namespace) -> None:
     tuned_on = {"collection": public_name(collection.name), "queries": keys}
     with new_folder(args.output) as folder:
         copy_checkpoint(source, folder)
-        store(folder, ranker, collection, candidates, tables, strange, level)
-        set_ladder(folder, ladder, tuned_on)
+        # A ladder beside BM25's leaves the scale of scores as it is: that one's plans rely on it.
+        if args.tuned_stage == FIRST_STAGE or not ranker.checkpoint.calibration.lines:
+            store(folder, ranker, collection, candidates, tables, strange, level)
+        set_ladder(folder, ladder, tuned_on, first_stage=args.tuned_stage)
         write_card(card_of(folder, name=folder.name), folder / "README.md")
     print(f"wrote {args.output}, a copy of {args.model} with this ladder")
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from elasticranker.files import is_path, public_name
 from elasticranker.model.checkpoint import Checkpoint
+from elasticranker.planning.ladder import Ladder
 
 
 class Source(NamedTuple):
@@ -58,8 +59,8 @@ def model_card(checkpoint: Checkpoint, *, name: str = "", measured: Sequence[str
 
     It is made of `checkpoint.provenance`, all of whose entries may be missing: `backbone`, `teacher`, `sources` (names,
     or a mapping from names to numbers of queries), `training` (arguments), `before` (the run that it went on from),
-    `date`, `tuned_on` (`collection`, `queries`), `calibrated_on` (see `set_calibration`), `licence` (of the weights, a
-    Hugging Face identifier), `language`, `limits` (sentences).
+    `date`, `tuned_on` (`collection`, `queries`), `tuned_for` (the same by first stage), `calibrated_on` (see
+    `set_calibration`), `licence` (of the weights, a Hugging Face identifier), `language`, `limits` (sentences).
 
     Args:
         checkpoint: the checkpoint.
@@ -150,23 +151,37 @@ def _use(name: str) -> str:
 
 
 def _ladder(checkpoint: Checkpoint) -> str:
-    rows = [["budget", "plan", "quality"]]
-    for rung in checkpoint.plans().rungs:
-        rows.append([f"{rung.share:.3g}", f"`{rung.plan}`", "" if rung.quality is None else f"{rung.quality:.4f}"])
-    tuned = checkpoint.provenance.get("tuned_on") or {}
-    if checkpoint.ladder is None:
-        origin = "Not tuned: this is the plan that untuned checkpoints get."
-    elif tuned:
-        count = f"{len(tuned['queries'])} queries of " if tuned.get("queries") else ""
-        origin = f"Tuned on {count}{public_name(str(tuned.get('collection', 'a collection without a name')))}."
-    else:
-        origin = "On what it was tuned is not recorded."
     reading = (
         "`budget` is a share of the full model's FLOPs over all candidates. A plan's stages read "
         "`depth[xwidth]:share of the budget[+weight of the incoming score]`. `quality` is what tuning measured, not a "
         "result to report."
     )
-    return f"{origin} {reading}\n\n{markdown_table(rows)}"
+    about = checkpoint.provenance
+    if checkpoint.ladder is None and not checkpoint.ladders:
+        origin = "Not tuned: this is the plan that untuned checkpoints get."
+        return f"{origin} {reading}\n\n{_rungs(checkpoint.plans())}"
+    parts = []
+    if checkpoint.ladder is not None:
+        parts.append(f"{_tuned(about.get('tuned_on') or {})} {reading}\n\n{_rungs(checkpoint.ladder)}")
+    for name, ladder in sorted(checkpoint.ladders.items()):
+        tuned = _tuned((about.get("tuned_for") or {}).get(name) or {})
+        use = f"For candidates of another first stage, `ElasticRanker(first_stage={name!r})`. {tuned}"
+        parts.append(f"{use}{'' if parts else ' ' + reading}\n\n{_rungs(ladder)}")
+    return "\n\n".join(parts)
+
+
+def _tuned(about: Mapping[str, Any]) -> str:
+    if not about:
+        return "On what it was tuned is not recorded."
+    count = f"{len(about['queries'])} queries of " if about.get("queries") else ""
+    return f"Tuned on {count}{public_name(str(about.get('collection', 'a collection without a name')))}."
+
+
+def _rungs(ladder: Ladder) -> str:
+    rows = [["budget", "plan", "quality"]]
+    for rung in ladder.rungs:
+        rows.append([f"{rung.share:.3g}", f"`{rung.plan}`", "" if rung.quality is None else f"{rung.quality:.4f}"])
+    return markdown_table(rows)
 
 
 def _calibration(checkpoint: Checkpoint) -> str:

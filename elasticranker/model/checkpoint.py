@@ -20,6 +20,7 @@ from elasticranker.model.pairs import PairEncoder
 from elasticranker.model.saved import limit_of, read_settings, read_tokenizer
 from elasticranker.planning.calibration import Calibration, Line
 from elasticranker.planning.cost import CostModel
+from elasticranker.planning.dense import DenseReading
 from elasticranker.planning.ladder import Ladder, untuned
 from elasticranker.planning.plan import SubNet
 from elasticranker.progress import phase
@@ -30,6 +31,7 @@ WEIGHTS = "model.safetensors"
 CARD = "README.md"
 LONGEST = 512  # tokens of a pair, where a checkpoint names no limit
 WITH_HEAD = ("cls", "mean")  # readouts that end in a head
+FIRST_STAGE = "bm25"  # whose ladder is taken where none is named
 
 
 @dataclass(repr=False)
@@ -41,12 +43,14 @@ class Checkpoint:
         tokenizer: the backbone's.
         config: the backbone's Hugging Face configuration.
         widths: widths that it was trained at, widest first.
-        ladder: its plans.
+        ladder: its plans for candidates of BM25.
         provenance: how it came to be.
         max_length: most tokens of a pair that it is meant for; None leaves it to the tokenizer, see `longest`.
         prefixes: what it reads before queries and documents, in split layout.
         prompt: what is put before every query, in joint layout.
         calibration: what its sub-networks' scores mean.
+        dense: how it reads one text alone, in split layout.
+        ladders: its plans for candidates of other first stages, by name.
     """
 
     encoder: Any
@@ -59,6 +63,8 @@ class Checkpoint:
     prefixes: tuple[str, str] = ("", "")
     prompt: str = ""
     calibration: Calibration = field(default_factory=Calibration)
+    dense: DenseReading = field(default_factory=DenseReading)
+    ladders: dict[str, Ladder] = field(default_factory=dict)
 
     def pairs(self, *, max_length: int, max_query_length: int) -> PairEncoder:
         """What lays pairs out for it; lengths as `PairEncoder` takes them.
@@ -124,9 +130,21 @@ class Checkpoint:
         source = self.provenance.get("backbone") or self.provenance.get("source")
         return f"<Checkpoint: {'; '.join(facts + ([f'from {public_name(str(source))}'] if source else []))}>"
 
-    def plans(self) -> Ladder:
-        """Its ladder, or the untuned one."""
-        return self.ladder if self.ladder is not None else untuned(self.subnets)
+    def plans(self, first_stage: str = FIRST_STAGE) -> Ladder:
+        """Its ladder for candidates of a first stage; the untuned one where it has none at all.
+
+        Raises:
+            ValueError: it has ladders for other first stages alone.
+        """
+        known = ({FIRST_STAGE: self.ladder} if self.ladder is not None else {}) | self.ladders
+        if not known:
+            return untuned(self.subnets)
+        if first_stage not in known:
+            raise ValueError(
+                f"first_stage={first_stage!r}: the checkpoint has ladders for {', '.join(sorted(known))}; name one of "
+                f"those, or tune one with `elasticranker tune --first-stage {first_stage}`"
+            )
+        return known[first_stage]
 
     def save(self, folder: str | Path, card: str = "", *, dtype: str | None = None) -> Path:
         """Write the checkpoint and return its folder.
@@ -166,6 +184,8 @@ class Checkpoint:
             "prompt": self.prompt,
             "ladder": self.ladder.to_json() if self.ladder is not None else None,
             "calibration": self.calibration.to_json() if self.calibration.lines else None,
+            "ladders": {name: ladder.to_json() for name, ladder in sorted(self.ladders.items())},
+            "dense": self.dense.to_json() if self.dense != DenseReading() else None,
             "provenance": self.provenance,
             "files": {p.name: sha256_file(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != CARD},
         }
@@ -181,7 +201,7 @@ def copy_checkpoint(source: str | Path, folder: str | Path) -> None:
         shutil.copyfile(place / name, Path(folder) / name)
 
 
-def set_ladder(folder: str | Path, ladder: Ladder, tuned_on: dict[str, Any]) -> None:
+def set_ladder(folder: str | Path, ladder: Ladder, tuned_on: dict[str, Any], *, first_stage: str = FIRST_STAGE) -> None:
     """Give a checkpoint on disk a ladder; nothing else of it changes.
 
     Args:
@@ -189,10 +209,14 @@ def set_ladder(folder: str | Path, ladder: Ladder, tuned_on: dict[str, Any]) -> 
         ladder: the plans.
         tuned_on: on what, kept in the provenance: `collection`, and `queries`, their `query_key`s, which an experiment
             leaves out.
+        first_stage: what made the candidates that it is for.
     """
     manifest = read_manifest(folder)
-    manifest["ladder"] = ladder.to_json()
-    manifest["provenance"]["tuned_on"] = tuned_on
+    if first_stage == FIRST_STAGE:
+        manifest["ladder"], manifest["provenance"]["tuned_on"] = ladder.to_json(), tuned_on
+    else:
+        manifest.setdefault("ladders", {})[first_stage] = ladder.to_json()
+        manifest["provenance"].setdefault("tuned_for", {})[first_stage] = tuned_on
     _write_manifest(Path(folder), manifest)
 
 
@@ -223,11 +247,12 @@ def is_elastic(source: str | Path, revision: str | None = None) -> bool:
 
 
 def tuned_on(source: str | Path, revision: str | None = None) -> list[str]:
-    """`query_key`s of the queries that a checkpoint's ladder and calibration saw; none for ordinary cross-encoders."""
+    """`query_key`s of the queries that a checkpoint's ladders and calibration saw; none for ordinary cross-encoders."""
     if not is_elastic(source, revision):
         return []
     about = read_manifest(resolve(source, revision))["provenance"]
-    return sorted({key for seen in ("tuned_on", "calibrated_on") for key in about.get(seen, {}).get("queries", [])})
+    saw = [about.get("tuned_on", {}), about.get("calibrated_on", {}), *about.get("tuned_for", {}).values()]
+    return sorted({key for seen in saw for key in seen.get("queries", [])})
 
 
 def fingerprint(source: str | Path, revision: str | None = None) -> str:
@@ -330,6 +355,9 @@ def _load(source: str | Path, revision: str | None) -> Checkpoint:
     )
     if manifest.get("calibration"):
         checkpoint.calibration = Calibration.from_json(manifest["calibration"], checkpoint.subnets)
+    if manifest.get("dense"):
+        checkpoint.dense = DenseReading.from_json(manifest["dense"])
+    checkpoint.ladders = {name: Ladder.from_json(rungs, full) for name, rungs in manifest.get("ladders", {}).items()}
     return checkpoint
 
 

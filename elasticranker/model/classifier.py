@@ -13,7 +13,7 @@ import torch
 from elasticranker.model import flops  # noqa: F401 (registers a formula)
 from elasticranker.model.checkpoint import Checkpoint, load
 from elasticranker.model.encoder import Group, Weights, padding_mask
-from elasticranker.model.inputs import Text, TextEncoder, Tokens, bucket
+from elasticranker.model.inputs import InputEncoder, Text, Tokens, bucket
 from elasticranker.model.loaded import choose_device, choose_dtype
 from elasticranker.model.products import choose
 from elasticranker.planning.subnet import SubNet
@@ -59,7 +59,7 @@ class ElasticClassifier:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.encoder = loaded.encoder.to(self.device).eval()
-        self.texts = TextEncoder(loaded.tokenizer, max_length=loaded.longest)
+        self.texts = InputEncoder(loaded.tokenizer, max_length=loaded.longest)
         self.labels = int(self.encoder.exits[str(self.encoder.depths[-1])].head.shape[0])
         self._products = choose(self.encoder.shape.activation, self.dtype, self.device, most=batch_size)
         self._weights: dict[float, Sequence[Weights]] = {}

@@ -24,7 +24,7 @@ class Tokens(NamedTuple):
     types: np.ndarray
 
 
-class TextEncoder:
+class InputEncoder:
     """Tokenises texts or pairs of texts for a classifier.
 
     Args:
@@ -32,7 +32,7 @@ class TextEncoder:
         max_length: most tokens, special ones included; of a pair the longer text is cut first.
 
     Example:
-        >>> TextEncoder(tokenizer, max_length=128).tokens([("a man sleeps", "nobody is awake")])  # doctest: +SKIP
+        >>> InputEncoder(tokenizer, max_length=128).tokens([("a man sleeps", "nobody is awake")])  # doctest: +SKIP
     """
 
     def __init__(self, tokenizer: Any, *, max_length: int) -> None:

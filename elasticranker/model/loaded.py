@@ -108,8 +108,14 @@ class Loaded:
 
     @cached_property
     def ladder(self) -> Ladder:
-        """Its plans."""
-        return self.checkpoint.plans()
+        """Any of its ladders, to measure speed with."""
+        checkpoint = self.checkpoint
+        return checkpoint.ladder or next(iter(checkpoint.ladders.values()), checkpoint.plans())
+
+    @property
+    def widths(self) -> list[float]:
+        """Every width that any of its plans uses."""
+        return sorted({width for ladder in (self.ladder, *self.checkpoint.ladders.values()) for width in ladder.widths})
 
     @cached_property
     def engine(self) -> Engine:

@@ -109,17 +109,7 @@ class PairEncoder:
 
     def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Token ids (int32) of each text, without special tokens, uncut."""
-        if not texts:
-            return []
-        encoded = self.tokenizer(
-            [encodable(text) for text in texts],
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            truncation=False,
-            verbose=False,
-        )
-        return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+        return token_ids(self.tokenizer, texts)
 
     def pair(self, query: np.ndarray, document: np.ndarray) -> Pair:
         """A pair cut to fit: the query to `max_query_length`, then the longer text as the tokenizer would."""
@@ -182,6 +172,21 @@ class PairEncoder:
         where = segments(start, middles, seconds, ends, min(slots, tokens), tokens, len(shape.after))
         blank = blank_after(ends + len(shape.after), tokens)
         return Batch(torch.from_numpy(ids), torch.from_numpy(types), blank, where)
+
+
+def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[np.ndarray]:
+    """Token ids (int32) of each text, without special tokens, uncut."""
+    if not texts:
+        return []
+    encoded = tokenizer(
+        [encodable(text) for text in texts],
+        add_special_tokens=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        truncation=False,
+        verbose=False,
+    )
+    return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
 
 
 def _template(tokenizer: Any) -> Template:

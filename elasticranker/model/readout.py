@@ -235,7 +235,11 @@ class SplitReadout(InteractionReadout):
         """Unit vectors `[B, 2, H]` (float32) of the query and the document from states `[B, T, H]`."""
         if where.texts is None:
             raise ValueError("a split readout needs pairs in split layout: use a SplitPairEncoder")
-        return self.project(means(hidden, where.texts))
+        return self.pooled(hidden, where.texts)
+
+    def pooled(self, hidden: Tensor, texts: Tensor) -> Tensor:
+        """Unit vectors `[B, N, H]` (float32) of `N` texts a row, whose own positions `texts` `[B, N, T]` tells."""
+        return self.project(means(hidden, texts))
 
     def project(self, mean: Tensor) -> Tensor:
         """Unit vectors `[..., H]` of mean states of that shape: in the space of the full model's own."""

@@ -106,6 +106,15 @@ def read_settings(source: str | Path, tokenizer: Any, *, kind: str = "CrossEncod
     )
 
 
+def prefixes_of(source: str | Path, saved: SavedSettings) -> tuple[str, str]:
+    """What a bi-encoder wants before queries and documents: as it was saved, or what E5 wants."""
+    prompts = saved.prompts or {}
+    e5 = "e5" in Path(source).resolve().name.lower() and not any(prompts.values())
+    documents = [prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name)]
+    own = prompts.get("query") or saved.prompt, documents[0] if documents else saved.prompt
+    return ("query: ", "passage: ") if e5 else own
+
+
 def _refuse_unknown(source: str | Path, first: Any, modular: bool, options: dict[str, Any], kind: str) -> None:
     """Refuse options of sentence-transformers that would change scores and aren't done here.
 

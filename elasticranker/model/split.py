@@ -24,8 +24,8 @@ class SplitPairEncoder(PairEncoder):
     """
 
     def __init__(self, tokenizer: Any, *, max_length: int, max_query_length: int, prefixes: tuple[str, str]) -> None:
-        before, after = _around(tokenizer)
-        self.before = [before + _ids(tokenizer, prefix) for prefix in prefixes]
+        before, after = around(tokenizer)
+        self.before = [before + prefix_ids(tokenizer, prefix) for prefix in prefixes]
         self.after = after
         self.extra = sum(map(len, self.before)) + 2 * len(after)
         self._set(tokenizer, max_length, max_query_length)
@@ -81,7 +81,7 @@ class SplitPairEncoder(PairEncoder):
         return len(self.before[which]) + words + len(self.after)
 
 
-def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
+def around(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The special tokens before and after one text."""
     ids = tokenizer("a", return_special_tokens_mask=True)
     special = ids["special_tokens_mask"]
@@ -90,5 +90,6 @@ def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
     return ids["input_ids"][:first], ids["input_ids"][last:]
 
 
-def _ids(tokenizer: Any, text: str) -> list[int]:
+def prefix_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of what is put before a text."""
     return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text.strip() else []

@@ -96,6 +96,24 @@ class CostModel:
             return 0
         return (self.start(slots) if since is None else 0) + self.layers_of(slots, width, since or 0, depth)
 
+    def vector(self, tokens: int, depth: int, width: float) -> int:
+        """A text alone through `depth` layers at `width`, and its vector: the mean of its states, projected.
+
+        Args:
+            tokens: of the text, prefix and special ones included, rounded up to its bucket.
+            depth: layers to run, whichever they are.
+            width: share of heads and neurons.
+
+        Raises:
+            ValueError: the exit makes no vectors.
+        """
+        if not self.readouts[depth].startswith("split"):
+            raise ValueError(
+                f"the exit after layer {depth} is of kind {self.readouts[depth]!r}, which makes no vectors"
+            )
+        projection = 2 * self.hidden * self.hidden if self.readouts[depth].endswith("+projection") else 0
+        return self.start(tokens) + depth * self.layer(tokens, width) + 2 * tokens * self.hidden + projection
+
     def __hash__(self) -> int:
         sizes = (self.layers, self.hidden, self.heads, self.neurons, self.embedding, self.apart, self.gates)
         return hash((sizes, self.windows, tuple(self.readouts.items())))

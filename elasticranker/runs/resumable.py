@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from elasticranker.files import read_json, sha256, sha256_file
 from elasticranker.frames import Lists, in_incoming_order
+from elasticranker.model.checkpoint import FIRST_STAGE
 from elasticranker.progress import bar, shown
 from elasticranker.runs import read_run
 from elasticranker.runs.inputs import refuse_missing_documents, with_queries
@@ -100,7 +101,8 @@ class RerankJob:
 def scoring_settings(ranker: ElasticRanker) -> dict[str, Any]:
     """What of a ranker's settings changes its scores, beside checkpoint and budget; "auto" as what it is here."""
     names = ("text_field", "max_length", "max_query_length", "depth")
-    return {"dtype": computed_in(ranker), **{name: getattr(ranker, name) for name in names}}
+    stage = {} if ranker.first_stage == FIRST_STAGE else {"first_stage": ranker.first_stage}
+    return {"dtype": computed_in(ranker), **{name: getattr(ranker, name) for name in names}, **stage}
 
 
 def _cut(lists: Lists, pairs: int) -> list[slice]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from elasticranker.collections import Collection
+    from elasticranker.denser import ElasticDenser
     from elasticranker.ranker import ElasticRanker
 
 RETRIES = 3  # times that a piece is tried again after the process that scored it died
@@ -116,8 +117,8 @@ class Scorer:
             )
 
 
-def computed_in(ranker: ElasticRanker) -> str:
-    """The dtype that a ranker computes in on this machine: "auto" as what it is here."""
+def computed_in(ranker: ElasticRanker | ElasticDenser) -> str:
+    """The dtype that a transformer computes in on this machine: "auto" as what it is here."""
     from elasticranker.model.loaded import choose_device, choose_dtype
 
     return str(choose_dtype(ranker.dtype, choose_device(ranker.device))).removeprefix("torch.")

@@ -109,7 +109,7 @@ class _Pickler(pickle.Pickler):
 
         if not isinstance(obj, Loaded):
             return NotImplemented
-        weights = {width: obj.engine.weights(width) for width in obj.ladder.widths}
+        weights = {width: obj.engine.weights(width) for width in obj.widths}
         return Loaded.of, (obj.settings, obj.checkpoint, weights)
 
 

@@ -103,7 +103,7 @@ class RankerScorer:
 
     def __init__(self, ranker: ElasticRanker) -> None:
         self.ranker, self.engine, self.profile = ranker, ranker.engine, ranker.speed
-        self.ladder = ranker.checkpoint.plans()
+        self.ladder = ranker.ladder
         for width in self.ladder.widths:  # narrower weights are cut when first used: not in the first request
             self.engine.weights(width)
 

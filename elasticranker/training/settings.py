@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 LAYOUTS = ("joint", "split")
 SAMPLINGS = ("sandwich", "random", "all", "none")
+QUERY_LAYERS = ("first", "spaced")
 LOSSES = ("kl", "lce", "margin_mse", "ranknet", "bce")
 
 
@@ -60,6 +61,9 @@ class TrainingSettings:
         importance_steps: steps' worth of data on which importance is measured.
         relation_heads: heads that relations are compared by when aligning.
         teacher_layer: layer of the teacher that is imitated when aligning (0: its last).
+        query_layers: layers of a sub-network in the dense stage: the `first` ones, or evenly `spaced` ones that end
+            with the last.
+        document_share: share of the dense stage's texts that are documents, which hold the whole model in place.
         seed: of every draw.
     """
 
@@ -101,6 +105,8 @@ class TrainingSettings:
     importance_steps: int = 8
     relation_heads: int = 12
     teacher_layer: int = 0
+    query_layers: str = "first"
+    document_share: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -117,6 +123,10 @@ class TrainingSettings:
                 f"first_cross={self.first_cross}, lone_queries={self.lone_queries}: pairs in joint layout are read "
                 "together in every layer; give layout='split' too"
             )
+        if self.query_layers not in QUERY_LAYERS:
+            raise ValueError(f"query_layers={self.query_layers!r}: choose from {', '.join(QUERY_LAYERS)}")
+        if not 0 <= self.document_share < 1:
+            raise ValueError(f"document_share={self.document_share}: a share from 0 to below 1")
         if self.sampling not in SAMPLINGS:
             raise ValueError(f"sampling={self.sampling!r}: choose from {', '.join(SAMPLINGS)}")
         if not self.widths or self.widths[0] != 1.0 or self.widths[-1] <= 0:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elasticranker.model.inputs import Text, TextEncoder, Tokens
+from elasticranker.model.inputs import InputEncoder, Text, Tokens
 from elasticranker.model.pairs import round_up
 from elasticranker.training.data.batches import MicroBatch
 
@@ -87,7 +87,7 @@ class ExampleSampler:
         processes: their number.
     """
 
-    encoder: TextEncoder
+    encoder: InputEncoder
     examples: Examples
     examples_per_step: int
     batch_examples: int = 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 from elasticranker.model.checkpoint import fingerprint
 from elasticranker.model.encoder import Weights, blank_after, padding_mask
 from elasticranker.model.huggingface import from_hugging_face
-from elasticranker.model.saved import SavedSettings, read_settings, read_tokenizer
+from elasticranker.model.saved import prefixes_of, read_settings, read_tokenizer
 from elasticranker.progress import bar
 from elasticranker.training.data.array_cache import ArrayCache
 from elasticranker.training.data.sources import Source, TrainingQuery
@@ -60,7 +59,7 @@ class BiEncoderTeacher:
         if saved.pooling not in ("mean", "cls"):
             raise ValueError(f"{source} pools by {saved.pooling}: a teacher's vectors are a mean, or those of [CLS]")
         self.pooling = saved.pooling
-        of_query, of_document = _prefixes(source, saved)
+        of_query, of_document = prefixes_of(source, saved)
         self.query_prefix = of_query if query_prefix is None else query_prefix
         self.document_prefix = of_document if document_prefix is None else document_prefix
         longest = encoder.shape.positions - encoder.shape.position_offset
@@ -119,15 +118,6 @@ class BiEncoderTeacher:
         if self.pooling == "cls":
             return F.normalize(hidden[:, 0].float(), dim=-1).half()
         return F.normalize((hidden.float() * ~blank[..., None]).sum(1), dim=-1).half()
-
-
-def _prefixes(source: str, saved: SavedSettings) -> tuple[str, str]:
-    """What an encoder wants before queries and documents: as it was saved, or what E5 wants."""
-    prompts = saved.prompts or {}
-    e5 = "e5" in Path(source).resolve().name.lower() and not any(prompts.values())
-    documents = [prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name)]
-    own = prompts.get("query") or saved.prompt, documents[0] if documents else saved.prompt
-    return ("query: ", "passage: ") if e5 else own
 
 
 class ReadVectors:

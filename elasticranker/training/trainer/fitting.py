@@ -54,7 +54,9 @@ def fit_exits(encoder: Encoder, samples: Iterable[StepData], temperature: float)
                 (part[index].means[data.mask.flatten()], there)
                 for data, part, there in zip(steps, read, vectors, strict=True)
             ]
-            readout.projection.copy_(_projection([*texts, *((mean[index], there) for mean, there in lone)]))
+            readout.projection.copy_(
+                projection_by_least_squares([*texts, *((mean[index], there) for mean, there in lone)])
+            )
         _weigh(readout, [(data, part[index]) for data, part in zip(steps, read, strict=True)], temperature)
 
 
@@ -96,7 +98,7 @@ def _vectors(data: StepData) -> Tensor:
     return torch.cat([cast(Tensor, batch.vectors) for batch in data.full])[positions.argsort()]
 
 
-def _projection(texts: list[tuple[Tensor, Tensor]]) -> Tensor:
+def projection_by_least_squares(texts: list[tuple[Tensor, Tensor]]) -> Tensor:
     """`P` `[H, H]` that minimises the squared distance of `P x` to the vector there is of each text."""
     states = torch.cat([mean.flatten(0, -2) for mean, _ in texts]).double()
     targets = torch.cat([there.flatten(0, -2) for _, there in texts]).double()

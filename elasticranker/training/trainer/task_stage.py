@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from elasticranker.model.checkpoint import Checkpoint, fingerprint
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.huggingface import from_hugging_face
-from elasticranker.model.inputs import TextEncoder
+from elasticranker.model.inputs import InputEncoder
 from elasticranker.model.readout import MeanReadout
 from elasticranker.model.saved import read_tokenizer
 from elasticranker.progress import bar
@@ -80,7 +80,7 @@ class TaskTrainer(Loop):
         self.encoder: Encoder = encoder.to(self.device).train()
         self.encoder.embeddings.token.requires_grad_(not settings.freeze_tokens)
         self.sampler = ExampleSampler(
-            TextEncoder(self.tokenizer, max_length=settings.max_length),
+            InputEncoder(self.tokenizer, max_length=settings.max_length),
             examples,
             settings.groups_per_step * settings.group_size,
             batch_examples=batch_examples or (512 if self.device.type == "cuda" else 8),

@@ -6,14 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elasticranker.model.inputs import TextEncoder
+from elasticranker.model.inputs import InputEncoder
 from elasticranker.training.data.examples import Examples, ExampleSampler
 from tests.backbones import tokenizer
 from tests.training.examples import made_examples
 
 
 def sampler(examples=None, **options):
-    encoder = TextEncoder(tokenizer("bert"), max_length=16)
+    encoder = InputEncoder(tokenizer("bert"), max_length=16)
     return ExampleSampler(encoder, examples or made_examples(10), **{"examples_per_step": 4} | options)
 
 
@@ -61,17 +61,17 @@ def test_processes_share_a_step():
 def test_pairs_are_joined_as_the_tokenizer_joins_them():
     made = tokenizer("bert")
     pair = ("the river bank", "a cat is red and blue")
-    (tokens,) = TextEncoder(made, max_length=9).tokens([pair])
+    (tokens,) = InputEncoder(made, max_length=9).tokens([pair])
     expected = made(*pair, truncation=True, max_length=9)
     assert tokens.ids.tolist() == expected["input_ids"] and len(tokens.ids) == 9
     assert tokens.types.tolist() == expected["token_type_ids"]
-    roberta = TextEncoder(tokenizer("roberta"), max_length=64).tokens([pair])[0]
+    roberta = InputEncoder(tokenizer("roberta"), max_length=64).tokens([pair])[0]
     assert roberta.ids.tolist() == tokenizer("roberta")(*pair)["input_ids"]
     assert not roberta.types.any()
 
 
 def test_padding_is_blank_and_no_part_of_the_text():
-    encoder = TextEncoder(tokenizer("bert"), max_length=16)
+    encoder = InputEncoder(tokenizer("bert"), max_length=16)
     batch = encoder.batch(encoder.tokens(["one", "one two three"]), 8)
     assert torch.equal(batch.segments.document, ~batch.blank)
     assert (~batch.blank).sum(1).tolist() == [3, 5]
@@ -95,4 +95,4 @@ def test_examples_that_do_not_go_together_are_refused(texts, labels, classes, me
 
 def test_mixed_inputs_are_refused_by_name():
     with pytest.raises(ValueError, match=r"all be pairs of texts, but one is \('a', 'b'\)"):
-        TextEncoder(tokenizer("bert"), max_length=16).tokens(["a", ("a", "b")])
+        InputEncoder(tokenizer("bert"), max_length=16).tokens(["a", ("a", "b")])

@@ -6,13 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from elasticranker import ElasticRanker
 from elasticranker.cli import build_parser, main
 from elasticranker.commands import tune as command
-from elasticranker.model.checkpoint import load, query_key
+from elasticranker.model.checkpoint import load, query_key, set_calibration, set_ladder
 from elasticranker.model.engine import Query
+from elasticranker.planning.calibration import Calibration, Line
 from elasticranker.planning.cost import CostModel
 from elasticranker.planning.plan import Candidates, Plan, Stage, SubNet
 from elasticranker.training.tuning.search import draw, mean_quality, split_half, tune, vary
@@ -62,7 +64,6 @@ def test_a_replayed_plan_ranks_as_the_engine_does(tmp_path: Path) -> None:
 
 def test_ndcg_is_that_of_trec_eval() -> None:
     import ir_measures
-    import pandas as pd
 
     random = np.random.default_rng(1)
     gains = random.integers(0, 4, 30).astype(float)
@@ -215,6 +216,60 @@ def test_the_command_stores_a_ladder_in_a_copy_and_leaves_the_checkpoint_as_it_w
     assert load(tuned).ladder is not None
     assert set(load(tuned).calibration.lines) == set(load(tuned).subnets)
     assert "# tuned" in (tuned / "README.md").read_text()
+
+
+def test_a_ladder_for_another_first_stage_stands_beside_bm25s(
+    tmp_path: Path, tuning: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(command, "HOLDS", 0.0)
+    source, tuned = tmp_path / "checkpoint", tmp_path / "tuned"
+    set_ladder(source, load(source).plans(), {"queries": ["one of BM25's"]})
+    about = {"collection": "x", "queries": [], "pairs": 0, "strangers": 0, "level": 1, "errors": []}
+    set_calibration(source, Calibration(dict.fromkeys(load(source).subnets, Line(2.0, -1.0))), about)
+    before = load(source)
+    assert main([*tuning, "--first-stage", "dense", "--trials", "2"]) == 0
+    both = load(tuned)
+    assert (both.ladder, both.calibration) == (before.ladder, before.calibration)
+    assert list(both.ladders) == ["dense"]
+    ranker = ElasticRanker(str(tuned), first_stage="dense")
+    assert ranker.ladder == both.ladders["dense"] != ElasticRanker(str(tuned)).ladder
+    assert ranker != ElasticRanker(str(tuned))
+    assert len(ranker.tuned_on) == 13
+    capsys.readouterr()
+    assert main(["info", str(tuned)]) == 0
+    shown = capsys.readouterr().out
+    assert "ladder for candidates of bm25," in shown and "ladder for candidates of dense," in shown
+    assert "`ElasticRanker(first_stage='dense')`. Tuned on 12 queries" in (tuned / "README.md").read_text()
+
+
+def test_a_first_stage_without_a_ladder_is_refused_before_anything_is_scored(tmp_path: Path) -> None:
+    made = elastic(tmp_path / "source")
+    assert made.plans("dense") == made.plans()  # a plan that nobody tuned is as good for any
+    made.ladders["dense"] = made.plans()
+    folder = str(made.save(tmp_path / "checkpoint"))
+    frame = pd.DataFrame([("1", "a cat", "d1", "a dog")], columns=["qid", "query", "docno", "text"])
+    with pytest.raises(ValueError, match="first_stage='bm25': the checkpoint has ladders for dense; name one of those"):
+        ElasticRanker(folder)(frame)
+    assert len(ElasticRanker(folder, first_stage="dense", budget="50%")(frame)) == 1
+
+
+def test_a_ladder_for_another_first_stage_wants_its_run(tuning: list[str], capsys: Capture) -> None:
+    at = tuning.index("--candidates")
+    assert main([*tuning[:at], *tuning[at + 2 :], "--first-stage", "dense"]) == 2
+    assert "--first-stage dense: name its run by --candidates" in capsys.readouterr().err
+
+
+def test_no_rung_is_worse_than_the_first_stage_itself() -> None:
+    tables = made_tables(seed=5)
+    for table in tables:  # a first stage that knows better than any small sub-network
+        table.candidates.prior[:] = table.labels + 0.01 * table.scores[FULL]
+        for subnet, scores in table.scores.items():
+            if subnet.depth < 6:
+                scores[:] = np.random.default_rng(subnet.depth).normal(size=len(scores))
+    first = float(np.mean([table.quality(np.argsort(-table.candidates.prior, kind="stable")) for table in tables]))
+    ladder = tune(tables, COST, shares=(0.02, 0.05), trials=8)
+    for rung in ladder.rungs:
+        assert mean_quality(rung.plan, tables, COST, rung.share) >= first - 1e-9
 
 
 def test_the_command_names_where_to_write(tuning: list[str], capsys: Capture) -> None:

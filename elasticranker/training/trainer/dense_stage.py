@@ -1,0 +1,305 @@
+"""The dense stage: every sub-network learns to put a text where the teacher's vector of it is.
+
+Queries mostly, which are a dozen tokens long: a step costs a fraction of one of the rank stage. All sub-networks learn
+one space, so that query depth and document depth combine freely, and one index serves every budget.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from elasticranker.model.card import model_card
+from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic, load
+from elasticranker.model.encoder import Encoder, blank_after, padding_mask
+from elasticranker.model.huggingface import from_hugging_face
+from elasticranker.model.readout import SplitReadout
+from elasticranker.model.saved import prefixes_of, read_settings, read_tokenizer
+from elasticranker.model.texts import TextEncoder
+from elasticranker.planning.dense import DenseReading
+from elasticranker.planning.subnet import SubNet
+from elasticranker.progress import bar
+from elasticranker.training.data.batches import each_tensor
+from elasticranker.training.data.dense_texts import VectorBatch, VectorSampler, VectorStep
+from elasticranker.training.data.groups import Groups, digest, read_info
+from elasticranker.training.origin import place_name
+from elasticranker.training.settings import TrainingSettings
+from elasticranker.training.trainer.fitting import projection_by_least_squares
+from elasticranker.training.trainer.loop import Loop
+from elasticranker.training.trainer.provenance import provenance
+from elasticranker.training.trainer.rank_stage import check_length, check_widths, choose_exits
+from elasticranker.training.trainer.step import exit_shares
+
+
+def read_vectors(
+    encoder: Encoder, reading: DenseReading, batch: VectorBatch, width: float, dtype: torch.dtype
+) -> Tensor:
+    """Unit vectors `[exits, B, H]` (float32) of texts at every exit of one width."""
+    weights = encoder.weights(width, dtype)
+    start = encoder.embeddings(batch.ids, torch.zeros_like(batch.ids), dtype)
+    blank = blank_after(batch.lengths, batch.ids.shape[1])
+    padding = padding_mask(blank, dtype)
+    vectors, hidden, done = [], start, 0
+    for depth in encoder.depths:
+        if reading.spaced:  # other layers for every depth: nothing to go on from
+            kept = [weights[index] for index in reading.kept(depth, len(weights))]
+            hidden = encoder.run_layers(start, kept, padding)
+        else:
+            hidden = encoder.run_layers(hidden, weights[done:depth], padding)
+            done = depth
+        readout = cast(SplitReadout, encoder.exits[str(depth)])
+        vectors.append(readout.pooled(hidden, ~blank[:, None])[:, 0])
+    return torch.stack(vectors)
+
+
+class DenseStep(nn.Module):
+    """The losses of every sub-network of a step: all exits at full width, then some narrower widths.
+
+    A text's loss is `1 - cosine` of its vector to the teacher's, and the KL divergence of how it ranks the step's
+    documents from how the teacher's vector does.
+
+    Args:
+        encoder: what is trained.
+        reading: which layers its sub-networks have.
+        settings: weights of losses, exits and widths.
+        dtype: of weights and activations; master weights and losses stay float32.
+    """
+
+    def __init__(self, encoder: Encoder, reading: DenseReading, settings: TrainingSettings, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.encoder, self.reading, self.settings, self.dtype = encoder, reading, settings, dtype
+        self.shares: Tensor
+        self.register_buffer("shares", exit_shares(settings, encoder.depths), persistent=False)
+        weights = torch.full((len(encoder.depths),), settings.align_exits / max(1, len(encoder.depths) - 1))
+        weights[-1] = settings.align_full
+        self.aligning: Tensor
+        self.register_buffer("aligning", weights, persistent=False)
+
+    def forward(self, data: VectorStep, widths: list[float]) -> tuple[Tensor, Tensor]:
+        """The loss, and the detached cosine distance of each exit `[1 + len(widths), exits]` (full width first)."""
+        sums = [self.losses(data.full, data.documents, 1.0) / data.texts]
+        sums += [self.losses(data.narrow, data.documents, width) / data.narrow_texts for width in widths]
+        kl = self.settings.losses.get("kl", 0.0)
+        each = [(self.aligning * apart).sum() + kl * (self.shares * diverging).sum() for apart, diverging in sums]
+        total = each[0]
+        if widths:
+            total = total + self.settings.narrow_weight * torch.stack(each[1:]).mean()
+        return total, torch.stack([apart for apart, _ in sums]).detach()
+
+    def losses(self, batches: list[VectorBatch], documents: Tensor, width: float) -> Tensor:
+        """`[2, exits]` sums over texts: of `1 - cosine`, and of the divergence."""
+        sums = [torch.zeros(2, len(self.encoder.depths), device=documents.device)]
+        heat = self.settings.temperature
+        for batch in batches:
+            vectors = read_vectors(self.encoder, self.reading, batch, width, self.dtype)
+            apart = 1 - (vectors * batch.targets).sum(-1)  # [exits, B]
+            taught = F.log_softmax(batch.targets @ documents.T / heat, -1)  # [B, D]
+            own = F.log_softmax(vectors @ documents.T / heat, -1)  # [exits, B, D]
+            diverging = (taught.exp() * (taught - own)).sum(-1)
+            sums.append(torch.stack([apart.sum(-1), diverging.sum(-1)]))
+        return torch.stack(sums).sum(0)
+
+
+class DenseTrainer(Loop):
+    """Trains a split-layout encoder on texts alone, for `ElasticDenser`.
+
+    Choose it after (or without) `ElasticTrainer`, whose rank stage aligns the same vectors beside ranking: this one
+    sees many more queries in the same time, and may give queries layers that are no prefix (`query_layers`). Attention
+    between texts and the other terms of the readouts stay as they are. Heads and neurons stay in their order: for
+    narrower widths go on from a checkpoint whose rank stage ordered them.
+
+    Args:
+        backbone: Hugging Face id or folder of a bi-encoder that pools by the mean, such as the teacher itself; or an
+            elastic checkpoint in split layout, whose training goes on with its exits and widths.
+        data: a prepared folder with vectors (`elasticranker prepare --vectors`).
+        output: folder of the run; the elastic checkpoint comes into its `checkpoint`.
+        settings: what fixes the trajectory.
+        batch_texts: texts that run together; by default 64, on a GPU 512.
+        options: `resume`, `max_minutes`, `validate_every`, `save_every`, `keep`, `dtype`, `on_step`: see `Loop`.
+
+    Raises:
+        ValueError: unusable data or backbone, or `output` holds another run.
+
+    Example:
+        >>> trainer = DenseTrainer("intfloat/e5-small-v2", "prepared", "run", resume=True)  # doctest: +SKIP
+        >>> ElasticDenser(str(trainer.train() / "checkpoint"), budget="25%")  # doctest: +SKIP
+    """
+
+    stage = "dense"
+    module: DenseStep
+
+    def __init__(
+        self,
+        backbone: str | Path,
+        data: str | Path,
+        output: str | Path,
+        settings: TrainingSettings | None = None,
+        *,
+        batch_texts: int | None = None,
+        **options: Any,
+    ) -> None:
+        settings = settings or TrainingSettings()
+        self.backbone, self.data = str(backbone), Path(data)
+        self.sources = {"backbone": fingerprint(self.backbone), "data": digest(data)}
+        super().__init__(output, settings, self.sources, **options)
+        self.start = self._start()
+        encoder = choose_exits(self.start.encoder, settings.depths)
+        check_length(encoder, settings.max_length)
+        self.encoder: Encoder = encoder.to(self.device).train()
+        freeze_pairs(encoder, freeze_tokens=settings.freeze_tokens)
+        reading = DenseReading(spaced=settings.query_layers == "spaced")
+        self.checkpoint = replace(
+            self.start, encoder=encoder, widths=settings.widths, dense=reading, ladder=None, ladders={}
+        )
+        prefixes, tokenizer = self.checkpoint.prefixes, self.checkpoint.tokenizer
+        queries = TextEncoder(
+            tokenizer, longest=settings.max_length, most=settings.max_query_length, prefix=prefixes[0]
+        )
+        self.sampler = VectorSampler(
+            Groups.load(data),
+            queries,
+            TextEncoder(tokenizer, longest=settings.max_length, prefix=prefixes[1]),
+            settings.groups_per_step * settings.group_size,
+            document_share=settings.document_share,
+            batch_texts=batch_texts or (512 if self.device.type == "cuda" else 64),
+            narrow_share=settings.narrow_share if len(settings.widths) > 1 else 0.0,
+            source_weights=settings.source_weights or None,
+            seed=settings.seed,
+            rank=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+        )
+        size = self.sampler.step(0).documents.shape[-1]
+        if size != encoder.shape.hidden:
+            raise ValueError(
+                f"{data} has vectors of {size} dimensions, the backbone makes {encoder.shape.hidden}: prepare it by a "
+                "teacher of the backbone's width"
+            )
+        self.module = DenseStep(encoder, reading, settings, self.dtype)
+        self._begin()
+
+    def _start(self) -> Checkpoint:
+        settings = self.settings
+        if is_elastic(self.backbone):
+            start = load(self.backbone)
+            kinds = {readout.kind for readout in start.encoder.exits.values()}
+            if not start.encoder.shape.split or kinds != {"split"}:
+                raise ValueError(
+                    f"backbone={self.backbone!r} is in joint layout, which makes no vectors: go on from a checkpoint "
+                    "in split layout, or start from a bi-encoder"
+                )
+            check_widths(settings.widths, start.widths)
+            return start
+        encoder, config = from_hugging_face(
+            self.backbone, keep_head=False, split=True, first_cross=settings.first_cross
+        )
+        tokenizer = read_tokenizer(self.backbone, encoder.shape.vocabulary)
+        saved = read_settings(self.backbone, tokenizer, kind="SentenceTransformer")
+        if saved.pooling != "mean":
+            raise ValueError(
+                f"backbone={self.backbone!r} pools by {saved.pooling}: vectors here are the mean of a text's states, "
+                "give a backbone whose vectors are"
+            )
+        prefixes = settings.prefixes if any(settings.prefixes) else prefixes_of(self.backbone, saved)
+        return Checkpoint(encoder, tokenizer, config, max_length=saved.max_length, prefixes=prefixes)
+
+    @property
+    def product(self) -> Path:
+        """The elastic checkpoint."""
+        return self.output / "checkpoint"
+
+    def step_data(self, number: int) -> VectorStep:
+        """This process's texts of a step."""
+        return self.sampler.step(number)
+
+    @torch.no_grad()
+    def prepare_start(self) -> None:
+        """Put the projections of exits that nobody trained for these layers where least squares puts them."""
+        settings, reading = self.settings, self.checkpoint.dense
+        if not settings.fit_steps or (self.start.provenance and not reading.spaced):
+            return
+        readouts = [cast(SplitReadout, self.encoder.exits[str(depth)]) for depth in self.encoder.depths]
+        for readout in readouts:
+            if readout.projected:
+                nn.init.eye_(readout.projection)
+        means: list[list[tuple[Tensor, Tensor]]] = [[] for _ in readouts]
+        drawn = range(settings.steps, settings.steps + settings.fit_steps)
+        for number in bar(drawn, name="fitting exits", unit="steps"):
+            for batch in each_tensor(self.sampler.step(number).full, lambda tensor: tensor.to(self.device)):
+                vectors = read_vectors(self.encoder, reading, batch, 1.0, torch.float32)
+                for known, made in zip(means, vectors, strict=True):
+                    known.append((made, batch.targets))
+        for readout, known in zip(readouts, means, strict=True):
+            if readout.projected:
+                readout.projection.copy_(projection_by_least_squares(known))
+
+    def validate(self) -> dict[str, Any] | None:
+        """Mean cosine of held-out queries' vectors to the teacher's, and agreement on the first of all candidates.
+
+        Their mean over exits of full width is the `score`.
+        """
+        if not len(self.sampler.held):
+            return None
+        cosine, agreement = self._measure(self.encoder, 1.0)
+        figures = {"cosine": cosine.tolist(), "agreement": agreement.tolist()}
+        score = float((cosine.mean() + agreement.mean()) / 2)
+        return {name: [round(value, 4) for value in values] for name, values in figures.items()} | {"score": score}
+
+    @torch.inference_mode()
+    def _measure(self, encoder: Encoder, width: float) -> tuple[Tensor, Tensor]:
+        """`[exits]` mean cosine to the teacher's vectors and top-1 agreement, on held-out queries at one width."""
+        data = each_tensor(self.sampler.validation(), lambda tensor: tensor.to(self.device))
+        cosine, agreement = [], []
+        for batch in data.full:
+            vectors = read_vectors(encoder, self.checkpoint.dense, batch, width, self.dtype)
+            cosine.append((vectors * batch.targets).sum(-1))
+            first = (batch.targets @ data.documents.T).argmax(-1)
+            agreement.append(((vectors @ data.documents.T).argmax(-1) == first).float())
+        return torch.cat(cosine, 1).mean(1).cpu(), torch.cat(agreement, 1).mean(1).cpu()
+
+    def finish(self, kept: str, weights: dict[str, Tensor]) -> None:
+        """Write the elastic checkpoint, its sub-networks rated by what held-out queries get from them."""
+        encoder = copy.deepcopy(self.encoder).eval()
+        encoder.load_state_dict(weights)
+        earlier = self.start.provenance
+        queries = {name: counts["queries"] for name, counts in self.sampler.groups.counts().items()}
+        story = provenance(
+            self.settings,
+            self.progress,
+            backbone=earlier.get("backbone", place_name(self.backbone)),
+            fingerprints=self.sources,
+            teacher=read_info(self.data).get("teacher", ""),
+            sources=earlier.get("sources", {}) | queries,
+            stage=self.stage,
+            kept=kept,
+        )
+        told = ("training", "done", "date", "versions", "before")
+        if before := {name: earlier[name] for name in told if name in earlier}:
+            story["before"] = before
+        reading = replace(self.checkpoint.dense, rated=self._rated(encoder))
+        checkpoint = replace(self.checkpoint, encoder=encoder.cpu(), dense=reading, provenance=story)
+        checkpoint.save(self.product, card=model_card(checkpoint), dtype="bfloat16")  # what it will be run in
+
+    def _rated(self, encoder: Encoder) -> tuple[tuple[SubNet, float], ...]:
+        """Every sub-network, and its mean cosine on held-out queries; none where none are held out."""
+        if not len(self.sampler.held):
+            return ()
+        rated = []
+        for width in self.settings.widths:
+            cosine, _ = self._measure(encoder, width)
+            pairs = zip(encoder.depths, cosine.tolist(), strict=True)
+            rated += [(SubNet(depth, width), round(value, 5)) for depth, value in pairs if depth or width == 1]
+        return tuple(rated)
+
+
+def freeze_pairs(encoder: Encoder, *, freeze_tokens: bool) -> None:
+    """Leave out of training what no vector depends on, and the token embeddings if so wished."""
+    for name, parameter in encoder.named_parameters():
+        used = not name.endswith(".cross") and (not name.startswith("exits.") or name.endswith(".projection"))
+        parameter.requires_grad_(used)
+    encoder.embeddings.token.requires_grad_(not freeze_tokens)

@@ -1,0 +1,201 @@
+"""The dense stage: sub-networks learn the teacher's vectors, from texts alone."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from elasticranker import ElasticDenser
+from elasticranker.cli import main
+from elasticranker.model.checkpoint import load
+from elasticranker.training.data.groups import Groups
+from elasticranker.training.trainer.dense_stage import DenseTrainer, read_vectors
+from tests.model.test_split import split
+from tests.planning.test_cost import elastic
+from tests.training.tiny import make_groups, settings
+
+
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory: pytest.TempPathFactory, backbone: str) -> Groups:
+    """The tiny data with the vectors that the backbone itself makes of them."""
+    made = make_groups(tmp_path_factory.mktemp("source"))
+    teacher = ElasticDenser(bare(backbone, tmp_path_factory.mktemp("bare")), dtype="float32", max_length=32)
+    queries, documents = teacher.encode_queries(made.queries), teacher.encode_docs(made.documents)
+    made.vectors = queries.astype(np.float16), documents.astype(np.float16)
+    return made
+
+
+def bare(backbone: str, folder: Path) -> str:
+    """The backbone's encoder without its head."""
+    from transformers import AutoModel, AutoTokenizer
+
+    AutoModel.from_pretrained(backbone).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(backbone).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, groups: Groups) -> Path:
+    folder = tmp_path_factory.mktemp("prepared")
+    groups.save(folder, {"teacher": "itself", "temperature": 0.1})
+    return folder
+
+
+def trained(backbone: str, data: Path, output: Path, *, stop: int | None = None, **changed: Any) -> DenseTrainer:
+    given = settings(layout="split", widths=(1.0,), temperature=0.1, document_share=0.25, **changed)
+    trainer = DenseTrainer(backbone, data, output, given, dtype="float32", resume=True, save_every=0.0)
+    if stop is not None:
+
+        def interrupt(step: int) -> None:
+            if step == stop:
+                trainer.max_minutes = 0.0
+
+        trainer.on_step = interrupt
+    trainer.train()
+    return trainer
+
+
+def test_untrained_the_whole_model_is_the_teacher(backbone: str, data: Path, tmp_path: Path) -> None:
+    given = settings(layout="split", widths=(1.0,), temperature=0.1)
+    trainer = DenseTrainer(backbone, data, tmp_path, given, dtype="float32")
+    found = trainer.validate()
+    assert found is not None
+    assert found["cosine"][-1] == pytest.approx(1, abs=1e-3) and found["agreement"][-1] == 1
+    assert found["cosine"][0] < 0.95
+
+
+@pytest.mark.parametrize("layers", ["first", "spaced"])
+def test_every_exit_comes_nearer_to_the_teacher_and_the_whole_model_stays(
+    backbone: str, data: Path, tmp_path: Path, layers: str
+) -> None:
+    begun = DenseTrainer(
+        backbone,
+        data,
+        tmp_path / "begun",
+        settings(layout="split", widths=(1.0,), temperature=0.1, query_layers=layers),
+        dtype="float32",
+    ).validate()
+    trainer = trained(backbone, data, tmp_path / "run", steps=60, query_layers=layers, group_size=8)
+    ended = trainer.validate()
+    assert begun is not None and ended is not None
+    assert all(after > before for before, after in zip(begun["cosine"][:-1], ended["cosine"][:-1], strict=True))
+    assert ended["cosine"][-1] > 0.95
+    denser = ElasticDenser(str(trainer.product), budget="50%", dtype="float32", trace=True)
+    assert denser.checkpoint.dense.spaced == (layers == "spaced")
+    assert denser.subnets["depth"].tolist()[0] == 3
+    assert {subnet.depth for subnet, _ in denser.checkpoint.dense.rated} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("layers", ["first", "spaced"])
+def test_exits_start_where_least_squares_puts_them(backbone: str, data: Path, tmp_path: Path, layers: str) -> None:
+    def begun(fit_steps: int) -> list[float]:
+        given = settings(layout="split", widths=(1.0,), temperature=0.1, query_layers=layers, fit_steps=fit_steps)
+        trainer = DenseTrainer(backbone, data, tmp_path / str(fit_steps), given, dtype="float32")
+        trainer.prepare_start()
+        found = trainer.validate()
+        assert found is not None
+        return list(found["cosine"])
+
+    bare, fitted = begun(0), begun(40)
+    assert all(after > before for before, after in zip(bare[:-1], fitted[:-1], strict=True))
+    assert fitted[-1] == bare[-1]  # the whole model has no projection
+
+
+def test_a_killed_run_ends_as_an_undisturbed_one(backbone: str, data: Path, tmp_path: Path) -> None:
+    whole = trained(backbone, data, tmp_path / "whole")
+    trained(backbone, data, tmp_path / "killed", stop=3)
+    killed = trained(backbone, data, tmp_path / "killed")
+    assert killed.progress.step == 6
+    ours, theirs = load(whole.product).encoder.state_dict(), load(killed.product).encoder.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_only_what_vectors_depend_on_is_trained(data: Path, tmp_path: Path) -> None:
+    made = split(tmp_path / "source")
+    made.widths = (1.0,)
+    start = made.save(tmp_path / "start")
+    trainer = trained(str(start), data, tmp_path / "run", steps=2)
+    before, after = load(start), load(trainer.product)
+    assert after.prefixes == before.prefixes
+    same = {
+        n
+        for n, tensor in before.encoder.state_dict().items()
+        if torch.equal(tensor.bfloat16().float(), after.encoder.state_dict()[n])
+    }
+    assert {"layers.0.cross", "exits.1.term", "exits.3.cosine", "embeddings.token"} <= same
+    assert not {"layers.0.qkv", "exits.1.projection", "embeddings.position"} & same
+
+
+def test_the_loss_is_cosine_and_divergence_as_written_down(backbone: str, data: Path, tmp_path: Path) -> None:
+    given = settings(layout="split", widths=(1.0,), temperature=0.1, depths=(1,), losses={"kl": 2.0}, full_weight=3.0)
+    trainer = DenseTrainer(backbone, data, tmp_path, given, dtype="float32")
+    step = trainer.step_data(0)
+    with torch.no_grad():
+        loss, parts = trainer.module(step, [])
+        made = torch.cat(
+            [read_vectors(trainer.encoder, trainer.checkpoint.dense, b, 1.0, torch.float32) for b in step.full], 1
+        )
+    targets = torch.cat([batch.targets for batch in step.full])
+    apart = (1 - (made * targets).sum(-1)).mean(1)
+    taught, own = (torch.softmax(v @ step.documents.T / 0.1, -1) for v in (targets, made))
+    diverging = (taught * (taught / own).log()).sum(-1).mean(1)
+    expected = 3 * apart[0] + 10 * apart[1] + 2 * (0.25 * diverging[0] + 0.75 * diverging[1])
+    assert float(loss) == pytest.approx(float(expected), rel=1e-4)
+    np.testing.assert_allclose(parts[0], apart, atol=1e-5)
+
+
+def test_steps_hold_the_share_of_documents_and_no_held_out_query(
+    backbone: str, data: Path, groups: Groups, tmp_path: Path
+) -> None:
+    given = settings(layout="split", widths=(1.0, 0.5), temperature=0.1, document_share=0.25)
+    sampler = DenseTrainer(backbone, data, tmp_path, given, dtype="float32").sampler
+    assert groups.vectors is not None
+    queries, documents = ({tuple(v) for v in vectors.astype(np.float32).tolist()} for vectors in groups.vectors)
+    held = {tuple(v) for v in groups.vectors[0][groups.held_out].astype(np.float32).tolist()}
+    for number in range(5):
+        step = sampler.step(number)
+        drawn = [tuple(v) for batch in step.full for v in batch.targets.tolist()]
+        assert sum(v in documents - queries for v in drawn) == math.ceil(0.25 * step.pairs)
+        assert not held & set(drawn)
+        assert 0 < sum(len(batch.lengths) for batch in step.narrow) < step.pairs
+
+
+def test_data_and_backbones_that_will_not_do_are_refused_before_the_first_step(
+    backbone: str, prepared: Path, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="has no vectors to learn: prepare it again with --vectors"):
+        DenseTrainer(backbone, prepared, tmp_path / "a", settings(layout="split"))
+    joint = elastic(tmp_path / "source").save(tmp_path / "joint")
+    with pytest.raises(ValueError, match="is in joint layout, which makes no vectors"):
+        DenseTrainer(joint, data, tmp_path / "b", settings(layout="split"))
+    with pytest.raises(ValueError, match="query_layers='last': choose from first, spaced"):
+        settings(query_layers="last")
+
+
+def test_the_command_trains_and_says_where(
+    backbone: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "train",
+        "--stage",
+        "dense",
+        "--backbone",
+        backbone,
+        "--data",
+        str(data),
+        "--output",
+        str(tmp_path / "run"),
+    ]
+    sizes = ["--steps", "2", "--groups-per-step", "2", "--group-size", "4", "--max-length", "32", "--widths", "1"]
+    assert (
+        main([*command, *sizes, "--max-query-length", "8", "--query-layers", "spaced", "--prefixes", "who ", "the "])
+        == 0
+    )
+    assert f"wrote {tmp_path / 'run' / 'checkpoint'}" in capsys.readouterr().out
+    made = load(tmp_path / "run" / "checkpoint")
+    assert made.dense.spaced and made.prefixes == ("who ", "the ") and made.provenance["stage"] == "dense"
