@@ -19,14 +19,16 @@ _HOMES = {
     "EnergyRouter": "elasticranker.routing",
     "JointInference": "elasticranker.routing",
     "RemoteRanker": "elasticranker.serving.remote",
+    "elastify": "elasticranker.training.elastifying",
 }
-__all__ = ["Budget", "ElasticRanker", "EnergyRouter", "JointInference", "RemoteRanker", "__version__"]
+__all__ = ["Budget", "ElasticRanker", "EnergyRouter", "JointInference", "RemoteRanker", "__version__", "elastify"]
 
 if TYPE_CHECKING:
     from elasticranker.planning.budget import Budget
     from elasticranker.ranker import ElasticRanker
     from elasticranker.routing import EnergyRouter, JointInference
     from elasticranker.serving.remote import RemoteRanker
+    from elasticranker.training.elastifying import elastify
 
 
 def __getattr__(name: str) -> Any:

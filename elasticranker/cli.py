@@ -18,6 +18,7 @@ COMMANDS = (  # modules of elasticranker.commands, in the order of --help
     "merge",
     "experiment",
     "bench",
+    "elastify",
     "prepare",
     "train",
     "tune",
