@@ -80,6 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--k", type=positive, default=100, metavar="K", help="candidates that the ladder is tuned for (default: 100)"
     )
+    group.add_argument(
+        "--trials", type=positive, default=240, metavar="N", help="plans tried a budget (default: %(default)s)"
+    )
     group.add_argument("--rel", type=positive, metavar="K", help="lowest relevant label (default: the collection's)")
     group = parser.add_argument_group("training")
     for name, (kind, metavar, text) in SETTINGS.items():
@@ -127,5 +130,5 @@ def elastify_settings(args: argparse.Namespace) -> ElastifySettings:
     from elasticranker.training.elastifying.settings import ElastifySettings
 
     given: dict[str, Any] = {name: getattr(args, name) for name in (*SETTINGS, "widths") if name in args}
-    names = ("keep_full", "candidates", "queries", "tuning_queries", "k", "rel", "dtype")
+    names = ("keep_full", "candidates", "queries", "tuning_queries", "k", "rel", "trials", "dtype")
     return ElastifySettings(**{name: getattr(args, name) for name in names}, training=given)

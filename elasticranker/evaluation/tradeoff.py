@@ -50,6 +50,7 @@ def run_tradeoff(
     output: str | Path,
     budgets: Sequence[str] = BUDGETS,
     name: str = "elastic",
+    others: Mapping[str, ElasticRanker] | None = None,
     measures: Sequence[str] = MEASURES,
     baseline: str | None = None,
     rel: int | None = None,
@@ -67,6 +68,7 @@ def run_tradeoff(
             Where it holds systems on the same candidates already, these are kept, and tell the results too.
         budgets: One system each; "100%" is the full model.
         name: What the ranker is called in the results: systems of another model need another.
+        others: Rankers by name that are measured at the same budgets and in turn with it, so that times compare.
         measures: What is measured, as ir_measures writes it (see `parse_measures`).
         baseline: What every other system is tested against: the first stage ("bm25"), one of the budgets ("25%") or
             another system that is there ("elastic 25%"). Defaults to the full model, where it was measured.
@@ -92,6 +94,8 @@ def run_tradeoff(
         >>> run_tradeoff(collection, ElasticRanker(trace=True), load_candidates(collection), output="out")
     """
     systems = named_systems(ranker, budgets, name)
+    for other, one in (others or {}).items():
+        systems |= named_systems(one, budgets, other)
     if file_name(candidates.system) in map(file_name, systems):
         raise ValueError(
             f"the first stage is called {candidates.system!r}, like one of the systems measured here, and their runs "

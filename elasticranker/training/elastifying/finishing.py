@@ -49,7 +49,9 @@ def tune_copy(trained: Path, data: Path, folder: Path, model: str, settings: Ela
     others = strangers(frame, qrels[qrels["label"] >= about["level"]], STRANGERS)
     fitted = fit_calibration(tables, tabulate(ranker, others, qrels), level=about["level"])
     with bar(name="trying plans", total=len(SHARES), unit="budgets") as moving:
-        ladder = tune(tables, ranker.checkpoint.cost, trials=settings.trials, progress=lambda _: moving.update())
+        ladder = tune(
+            tables, ranker.checkpoint.cost, shares=SHARES, trials=settings.trials, progress=lambda _: moving.update()
+        )
     name = (
         f"{about['collection']} ({about['made']} of them made of documents)" if about["made"] else about["collection"]
     )
