@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,11 +33,12 @@ class Speed:
 
 @dataclass(frozen=True)
 class Line:
-    """One phase: its name, what it does, and the seconds that it takes (None: nobody knows)."""
+    """One phase: its name, what it does, the seconds that it takes (None: nobody knows), and whether it was done."""
 
     name: str
     what: str
     seconds: float | None
+    done: bool = False
 
 
 def measure(
@@ -106,6 +107,7 @@ def forecast(
     *,
     queries: tuple[int, int],
     tuning: tuple[int, int],
+    done: Collection[str] = (),
 ) -> list[Line]:
     """The phases.
 
@@ -115,6 +117,7 @@ def forecast(
         run: of its training run.
         queries: to train on, asked and made.
         tuning: to tune on, likewise.
+        done: names of phases whose products are there already.
     """
     pairs = sum(queries) * settings.group_candidates
     tuned = sum(tuning) * settings.k
@@ -123,12 +126,13 @@ def forecast(
     trained = (
         "the readouts" if settings.keep_full == "exact" else f"every exit and {len(run.widths) - 1} narrower widths"
     )
-    return [
+    lines = [
         Line("candidates", f"{told(*queries)} to train on and {told(*tuning)} to tune on, {source}", None),
         Line("scores", f"{pairs:,} pairs by the model itself", pairs * speed.scoring),
         Line("training", f"{run.steps:,} steps of {a_step} pairs, {trained}", run.steps * a_step * speed.training),
         Line("tuning", f"ladder and calibration, {tuned:,} pairs", tuned * speed.scoring * (sum(run.widths) + 1)),
     ]
+    return [replace(line, done=line.name in done) for line in lines]
 
 
 def told(asked: int, made: int) -> str:
@@ -153,10 +157,10 @@ def duration(amount: float) -> str:
 def as_text(title: str, lines: Sequence[Line]) -> str:
     """A forecast to print."""
     width = max(len(line.name) for line in lines)
-    rows = [
-        f"  {line.name:{width}}  {line.what}"
-        + (f": about {duration(line.seconds)}" if line.seconds is not None else "")
-        for line in lines
-    ]
-    total = duration(sum(line.seconds or 0.0 for line in lines))
-    return "\n".join([title, *rows, f"in all about {total} on this machine, and the search for candidates"])
+    rows = []
+    for line in lines:
+        time_of = "" if line.seconds is None else f": about {duration(line.seconds)}"
+        rows.append(f"  {line.name:{width}}  {line.what}{' (done)' if line.done else time_of}")
+    total = duration(sum(line.seconds or 0.0 for line in lines if not line.done))
+    unknown = ", and the search for candidates" if any(line.seconds is None and not line.done for line in lines) else ""
+    return "\n".join([title, *rows, f"in all about {total} on this machine{unknown}"])

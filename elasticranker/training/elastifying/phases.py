@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from elasticranker.files import (
     write_json,
 )
 from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic
+from elasticranker.model.hub import MANIFEST
 from elasticranker.training.data.groups import is_prepared, read_info
 from elasticranker.training.elastifying.candidates import TRAIN, TUNING, choose, gather, open_documents
 from elasticranker.training.elastifying.finishing import tune_copy
@@ -91,7 +93,7 @@ def elastify(
             return output
         documents = open_documents(str(collection), corpus, work)
         if announce is not None:
-            announce(told(start, documents, model, settings))
+            announce(told(start, documents, model, settings, work))
         if not (work / "candidates").exists():
             gather(documents, settings, work / "candidates")
         run = prepare(model, work, settings, start)
@@ -132,24 +134,27 @@ def claimed(work: Path, output: Path, job: dict[str, Any]) -> Iterator[bool]:
 
 def as_read(job: dict[str, Any]) -> dict[str, Any]:
     """A job as JSON gives it back: lists for tuples."""
-    import json
-
     return dict(json.loads(json.dumps(job)))
 
 
-def told(start: Checkpoint, documents: Collection, model: str, settings: ElastifySettings) -> str:
+def told(start: Checkpoint, documents: Collection, model: str, settings: ElastifySettings, work: Path) -> str:
     """What will be done, and how long it takes on this machine."""
     run = settings.run(max_length=start.longest)
     sample = [text for document in islice(documents.corpus(), SAMPLE) if (text := document["text"]).strip()]
     if not sample:
         raise ValueError(f"the first {SAMPLE} documents of the collection have no text: nothing to learn from")
     chosen = choose(documents, settings)
+    products = {"candidates": work / "candidates", "training": work / "run" / "checkpoint" / MANIFEST}
+    done = {name for name, product in products.items() if product.exists()}
+    if is_prepared(work / "prepared"):
+        done.add("scores")
     lines = forecast(
         measure(start, sample, run, settings),
         settings,
         run,
         queries=(len(chosen.train), chosen.made_train),
         tuning=(len(chosen.tuning), chosen.made_tuning),
+        done=done,
     )
     shape = start.encoder.shape
     kept = {"close": "held close to what it is", "exact": "left exactly as it is"}[settings.keep_full]

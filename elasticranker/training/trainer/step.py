@@ -57,7 +57,7 @@ def read_exits(
                 apart.append((1 - (made * vectors).sum(-1)).sum())
                 continue
             reads.append(encoder.read(hidden, depth, batch.segments))
-            if isinstance(readout, ClsReadout) and vectors is not None:  # [B, H]: what the head should read
+            if isinstance(readout, ClsReadout) and vectors is not None and vectors.dim() == 2:  # what it should read
                 apart.append((1 - F.cosine_similarity(readout.state(hidden, batch.segments), vectors)).sum())
             else:
                 apart.append(hidden.new_zeros((), dtype=torch.float32))
