@@ -29,6 +29,7 @@ from elasticranker.training.tuning.storing import fit_calibration
 from elasticranker.training.tuning.strangers import strangers
 from elasticranker.training.tuning.tables import tabulate
 
+CUTS = (48,)  # tokens of a document that plans may read alone, as `elasticranker tune` has it
 STRANGERS = 5  # candidates of other queries beside each query's own, to calibrate
 
 
@@ -45,7 +46,7 @@ def tune_copy(trained: Path, data: Path, folder: Path, model: str, settings: Ela
     collection, about = open_collection(data), read_json(data / ABOUT)
     frame, qrels = with_texts(with_queries(read_run(data / RUN), collection), collection), collection.qrels()
     ranker = ElasticRanker(str(trained), budget="full", dtype=settings.dtype)
-    tables = tabulate(ranker, frame, qrels)
+    tables = tabulate(ranker, frame, qrels, cuts=CUTS)
     others = strangers(frame, qrels[qrels["label"] >= about["level"]], STRANGERS)
     fitted = fit_calibration(tables, tabulate(ranker, others, qrels), level=about["level"])
     with bar(name="trying plans", total=len(SHARES), unit="budgets") as moving:

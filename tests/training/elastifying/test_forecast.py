@@ -22,7 +22,7 @@ def test_every_phase_is_told_with_its_time():
         "by BM25, whose index is built first",
         "  scores      32,000 pairs by the model itself: about 32 s",
         "  training    100 steps of 128 pairs, every exit and 3 narrower widths: about 2 min",
-        "  tuning      ladder and calibration, 15,000 pairs: about 52 s",
+        "  tuning      ladder and calibration, 15,000 pairs: about 62 s",
         "in all about 4 min on this machine, and the search for candidates",
     ]
 
