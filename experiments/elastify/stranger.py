@@ -76,6 +76,7 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
     model = CrossEncoder(begin, num_labels=1, max_length=settings.max_length)
     rows = list(pairs(read_sources(data), settings.negatives))
     columns = {name: [row[name] for row in rows] for name in ("query", "passage", "label")}
+    steps = settings.max_steps or int(settings.epochs * len(rows) / settings.batch_size)
     arguments: dict[str, Any] = {"max_steps": settings.max_steps} if settings.max_steps is not None else {}
     trainer = CrossEncoderTrainer(
         model=model,
@@ -84,7 +85,7 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
             num_train_epochs=settings.epochs,
             per_device_train_batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
-            warmup_steps=0.1,
+            warmup_steps=steps // 10,
             save_steps=settings.save_steps,
             save_total_limit=1,
             logging_steps=50,

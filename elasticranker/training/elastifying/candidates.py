@@ -31,7 +31,7 @@ from elasticranker.training.elastifying.settings import ElastifySettings
 if TYPE_CHECKING:
     from elasticranker.collections import Collection
 
-TRAIN, TUNING, RUN, ABOUT = "train", "tuning", "candidates.trec.gz", "about.json"
+SOURCES, TRAIN, TUNING, RUN, ABOUT = "sources", "train", "tuning", "candidates.trec.gz", "about.json"
 SEED = 0
 
 
@@ -62,11 +62,12 @@ def open_documents(name: str, corpus: str | None, work: Path) -> Collection:
     """The collection of that name; a folder of training data (`elasticranker prepare`) becomes one in `work`, once."""
     folder = Path(name)
     if corpus is None and folder.is_dir() and find(folder / "corpus.tsv") is None and any(folder.glob("*.jsonl*")):
-        if not (work / "collection").exists():
+        place = work / SOURCES / folder.resolve().name
+        if not place.exists():
             sources = read_sources(folder)
-            with new_folder(work / "collection") as made:
+            with new_folder(place) as made:
                 write_sources(made, sources)
-        return open_collection(work / "collection")
+        return open_collection(place)
     return open_collection(name, corpus=corpus)
 
 
@@ -138,8 +139,14 @@ def choose(collection: Collection, settings: ElastifySettings) -> Chosen:
     )
 
 
-def gather(collection: Collection, settings: ElastifySettings, folder: Path) -> None:
+def gather(collection: Collection, settings: ElastifySettings, folder: Path, *, by_source: bool = False) -> None:
     """Write `folder`/train and `folder`/tuning.
+
+    Args:
+        collection: of `open_documents`.
+        settings: how many of what.
+        folder: what is made.
+        by_source: the collection is of several sources, as `write_sources` names its queries: the card will tell them.
 
     Raises:
         ValueError: nothing can be asked of the collection, or a first stage finds nothing relevant.
@@ -167,7 +174,10 @@ def gather(collection: Collection, settings: ElastifySettings, folder: Path) -> 
     texts = collection.texts(wanted)
     with new_folder(folder) as place:
         (place / TRAIN).mkdir()
-        for source, queries in ((name, chosen.train), (f"{name}-made", made_train)):
+        asked = {name: chosen.train}
+        if by_source:
+            asked = dict(iter(chosen.train.groupby(chosen.train["qid"].str.rsplit("-", n=1).str[0])))
+        for source, queries in (asked | {f"{name}-made": made_train}).items():
             if len(queries):
                 write_source(place / TRAIN, source, queries, trained, relevant, texts)
         (place / TUNING).mkdir()

@@ -24,7 +24,7 @@ from elasticranker.files import (
 from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic
 from elasticranker.model.hub import MANIFEST
 from elasticranker.training.data.groups import is_prepared, read_info
-from elasticranker.training.elastifying.candidates import TRAIN, TUNING, choose, gather, open_documents
+from elasticranker.training.elastifying.candidates import SOURCES, TRAIN, TUNING, choose, gather, open_documents
 from elasticranker.training.elastifying.finishing import tune_copy
 from elasticranker.training.elastifying.forecast import as_text, forecast, measure
 from elasticranker.training.elastifying.settings import ElastifySettings
@@ -95,7 +95,7 @@ def elastify(
         if announce is not None:
             announce(told(start, documents, model, settings, work))
         if not (work / "candidates").exists():
-            gather(documents, settings, work / "candidates")
+            gather(documents, settings, work / "candidates", by_source=(work / SOURCES).exists())
         run = prepare(model, work, settings, start)
         if not (work / "start").exists():
             with new_folder(work / "start") as folder:
@@ -127,7 +127,7 @@ def claimed(work: Path, output: Path, job: dict[str, Any]) -> Iterator[bool]:
         try:
             yield output.exists() and is_elastic(output)
         except BaseException:
-            if not any((work / name).exists() for name in ("collection", "candidates")):
+            if not any((work / name).exists() for name in (SOURCES, "candidates")):
                 record.unlink()
             raise
 

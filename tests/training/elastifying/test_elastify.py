@@ -206,7 +206,9 @@ def test_a_folder_of_training_data_becomes_a_collection(tmp_path):
     collection = candidates.open_documents(str(source), None, tmp_path)
     assert candidates.open_documents(str(source), None, tmp_path) == collection
     assert (len(collection.queries()), len(list(collection.corpus()))) == (40, 60)
-    candidates.gather(collection, settings, tmp_path / "candidates")
+    candidates.gather(collection, settings, tmp_path / "candidates", by_source=True)
+    names = sorted(path.name for path in (tmp_path / "candidates" / "train").iterdir())
+    assert names == ["made-up.docs.tsv.gz", "made-up.queries.jsonl.gz"]  # whose licence the card will know
     rows = [
         json.loads(line)
         for path in (tmp_path / "candidates" / "train").glob("*.jsonl.gz")
