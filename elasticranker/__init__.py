@@ -21,8 +21,18 @@ _HOMES = {
     "EnergyRouter": "elasticranker.routing",
     "JointInference": "elasticranker.routing",
     "RemoteRanker": "elasticranker.serving.remote",
+    "elastify": "elasticranker.training.elastifying",
 }
-__all__ = ["Budget", "ElasticDenser", "ElasticRanker", "EnergyRouter", "JointInference", "RemoteRanker", "__version__"]
+__all__ = [
+    "Budget",
+    "ElasticDenser",
+    "ElasticRanker",
+    "EnergyRouter",
+    "JointInference",
+    "RemoteRanker",
+    "__version__",
+    "elastify",
+]
 
 if TYPE_CHECKING:
     from elasticranker.denser import ElasticDenser
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
     from elasticranker.ranker import ElasticRanker
     from elasticranker.routing import EnergyRouter, JointInference
     from elasticranker.serving.remote import RemoteRanker
+    from elasticranker.training.elastifying import elastify
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,7 @@ COMMANDS = (  # modules of elasticranker.commands, in the order of --help
     "retrieve",
     "experiment",
     "bench",
+    "elastify",
     "prepare",
     "train",
     "tune",

@@ -11,6 +11,10 @@ from elasticranker.collections.base import Collection
 from elasticranker.frames import in_incoming_order
 
 
+class NoSuchPart(ValueError, FileNotFoundError):
+    """A dataset without queries, qrels, docs or scoreddocs: as where a folder lacks the file."""
+
+
 @dataclass(frozen=True)
 class IrDataset(Collection):
     """A dataset of ir_datasets, which downloads it when it is first read, and keeps it.
@@ -82,5 +86,5 @@ class IrDataset(Collection):
         """The dataset, once it is sure that it has queries, qrels, docs or scoreddocs."""
         dataset = self._dataset()
         if not dataset.has(part):
-            raise ValueError(f"{self.name} has no {part}; a subset of it may have: see https://ir-datasets.com")
+            raise NoSuchPart(f"{self.name} has no {part}; a subset of it may have: see https://ir-datasets.com")
         return dataset

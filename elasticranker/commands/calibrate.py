@@ -10,7 +10,6 @@ queries that they were not fitted on (expected calibration error).
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,26 +115,14 @@ def store(
     """Fit a calibration on score tables and on strangers, print how far it can be trusted, and store it."""
     from elasticranker.files import public_name
     from elasticranker.model.checkpoint import query_key, set_calibration
-    from elasticranker.training.tuning.calibrating import calibrate, reliability
+    from elasticranker.training.tuning.storing import fit_calibration
     from elasticranker.training.tuning.tables import tabulate
 
-    others = tabulate(ranker, strange, candidates.qrels)
-    calibration = calibrate(tables, others, level=level)
-    errors = reliability(tables, others, level=level)
-    print(report(calibration, errors).to_string(index=False))
-    about = {
-        "collection": public_name(collection.name),
-        "queries": sorted(query_key(query) for query in candidates.frame["query"].unique()),
-        "pairs": len(candidates.frame) + len(strange),
-        "strangers": len(strange),
-        "level": level,
-        "errors": [
-            {"exit": str(subnet)}
-            | {name: None if math.isnan(value) else round(value, 4) for name, value in vars(error).items()}
-            for subnet, error in errors.items()
-        ],
-    }
-    set_calibration(folder, calibration, about)
+    fitted = fit_calibration(tables, tabulate(ranker, strange, candidates.qrels), level=level)
+    print(report(fitted.calibration, fitted.errors).to_string(index=False))
+    queries = sorted(query_key(query) for query in candidates.frame["query"].unique())
+    seen = {"collection": public_name(collection.name), "queries": queries}
+    set_calibration(folder, fitted.calibration, seen | fitted.about)
 
 
 def report(calibration: Calibration, errors: dict[SubNet, Reliability]) -> pd.DataFrame:

@@ -60,7 +60,9 @@ def model_card(checkpoint: Checkpoint, *, name: str = "", measured: Sequence[str
     It is made of `checkpoint.provenance`, all of whose entries may be missing: `backbone`, `teacher`, `sources` (names,
     or a mapping from names to numbers of queries), `training` (arguments), `before` (the run that it went on from),
     `date`, `tuned_on` (`collection`, `queries`), `tuned_for` (the same by first stage), `calibrated_on` (see
-    `set_calibration`), `licence` (of the weights, a Hugging Face identifier), `language`, `limits` (sentences).
+    `set_calibration`), `elastified` (`original`, `keep_full`, and how far the full model moved, see
+    `elasticranker.training.elastifying.moving`), `licence` (of the weights, a Hugging Face identifier), `language`,
+    `limits` (sentences).
 
     Args:
         checkpoint: the checkpoint.
@@ -90,6 +92,8 @@ def model_card(checkpoint: Checkpoint, *, name: str = "", measured: Sequence[str
         "## Training",
         _training(about),
     ]
+    if about.get("elastified"):
+        parts += ["## Against the original", _against(about)]
     if measured:
         parts += ["## Measured", *measured]
     parts += ["## Limits", _limits(checkpoint), "## Citations", CITED, CITATIONS]
@@ -226,6 +230,29 @@ def _training(about: Mapping[str, Any]) -> str:
     if about.get("before"):
         parts.append(f"It went on from an earlier run:\n\n```json\n{json.dumps(about['before'], indent=1)}\n```")
     return "\n\n".join(parts)
+
+
+def _against(about: Mapping[str, Any]) -> str:
+    """How far the full model is from the cross-encoder that was made elastic."""
+    elastified = about["elastified"]
+    moved = elastified["moved"]
+    held = {
+        "exact": "its layers and its head were left as they are",
+        "close": "all of it was trained, and held to the original's scores and to the state that its head reads",
+    }[elastified["keep_full"]]
+    rows = [
+        ["measure", "original", "full"],
+        ["nDCG@10 among the candidates", f"{moved['ndcg_original']:.4f}", f"{moved['ndcg']:.4f}"],
+        ["Kendall's tau, all candidates", "1", f"{moved['tau']:.4f}"],
+        ["RBO@10", "1", f"{moved['rbo']:.4f}"],
+        ["largest difference of a score", "0", f"{moved['largest']:.4g}"],
+    ]
+    return (
+        f"Made elastic from the cross-encoder {public_name(str(elastified['original']))} by teaching it its own "
+        f"scores; at full depth {held}. On {moved['queries']} queries that training did not see, and their first "
+        f"{moved['candidates']} candidates at most, against the original in the same number format:\n\n"
+        f"{markdown_table(rows)}"
+    )
 
 
 def _limits(checkpoint: Checkpoint) -> str:

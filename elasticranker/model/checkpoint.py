@@ -236,6 +236,18 @@ def set_calibration(folder: str | Path, calibration: Calibration, calibrated_on:
     _write_manifest(Path(folder), manifest)
 
 
+def add_provenance(folder: str | Path, **entries: Any) -> None:
+    """Note how a checkpoint on disk came to be; nothing else of it changes.
+
+    Args:
+        folder: of the checkpoint.
+        entries: as JSON knows values, such as `elastified` (see `elasticranker.training.elastifying.moving`).
+    """
+    manifest = read_manifest(folder)
+    manifest["provenance"] |= entries
+    _write_manifest(Path(folder), manifest)
+
+
 def query_key(query: str) -> str:
     """A short digest of a query's text: names a query without carrying its text."""
     return _sha(" ".join(query.lower().split()).encode("utf-8", "replace"))[:12]

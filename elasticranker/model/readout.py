@@ -125,9 +125,13 @@ class ClsReadout(Head):
         self.mean = mean
         self.options |= {"mean": True} if mean else {}
 
+    def state(self, hidden: Tensor, where: Segments | None = None) -> Tensor:
+        """What the head reads of hidden states `[B, T, H]`: one vector a pair, `[B, H]` (float32)."""
+        return _mean(hidden.float(), where) if self.mean else hidden[:, 0].float()
+
     def logits(self, hidden: Tensor, where: Segments | None = None) -> Tensor:
         """Logits `[B, labels]` (float32) of hidden states `[B, T, H]`, as the Hugging Face model gives them."""
-        return self.of_vectors(_mean(hidden.float(), where) if self.mean else hidden[:, 0].float())
+        return self.of_vectors(self.state(hidden, where))
 
     def forward(self, hidden: Tensor, where: Segments) -> Tensor:
         """Scores `[B]` (float32) of hidden states `[B, T, H]`."""

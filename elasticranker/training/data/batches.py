@@ -25,7 +25,8 @@ class MicroBatch(NamedTuple):
     Attributes:
         batch: their tensors.
         positions: `[B]` where their scores belong in the `[G * C]` scores of the step.
-        vectors: `[B, 2, H]` the teacher's vectors of their queries and documents, where the data has them.
+        vectors: `[B, 2, H]` the teacher's vectors of their queries and documents, where the data has them; or `[B, H]`
+            what the head of a full model should read (`elasticranker.training.trainer.keeping`).
     """
 
     batch: Batch

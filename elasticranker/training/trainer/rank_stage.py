@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -57,6 +57,7 @@ class ElasticTrainer(Loop):
     """
 
     stage = "rank"
+    stored: ClassVar[str | None] = "bfloat16"  # dtype of the weights on disk: what they will be run in
     module: ElasticStep
 
     def __init__(
@@ -142,7 +143,7 @@ class ElasticTrainer(Loop):
                 "says that the last ones are meant",
                 stacklevel=2,
             )
-        self.module = ElasticStep(self.encoder, settings, self.dtype, self.accelerator.num_processes)
+        self.module = self.make_step()
         self._begin()
 
     @property
@@ -157,16 +158,25 @@ class ElasticTrainer(Loop):
             return data
         return data._replace(deepest=self.settings.shallow_layers or self.encoder.shape.layers // 2)
 
+    def make_step(self) -> ElasticStep:
+        """What computes the loss of a step of `encoder`, whose weights are the start's."""
+        return ElasticStep(self.encoder, self.settings, self.dtype, self.accelerator.num_processes)
+
     def prepare_start(self) -> None:
-        """Exits where least squares puts them; most important heads and neurons first, for narrow widths to keep."""
+        """Exits where least squares puts them, heads and neurons in order; what is gone on with has both."""
         settings = self.settings
         if self.start is not None:
             return
         if self.encoder.shape.split and settings.fit_steps:
             fit_exits(self.encoder, self._samples(settings.fit_steps, "fitting exits"), settings.temperature)
-        if self.lower is not None or len(settings.widths) == 1 or not settings.importance_steps:
-            return
-        order_by_importance(self.module, self._samples(settings.importance_steps, "ordering heads and neurons"))
+        if self.lower is None:
+            self.order()
+
+    def order(self) -> None:
+        """Most important heads and neurons first, so that a narrow width keeps what matters."""
+        settings = self.settings
+        if len(settings.widths) > 1 and settings.importance_steps:
+            order_by_importance(self.module, self._samples(settings.importance_steps, "ordering heads and neurons"))
 
     def _samples(self, steps: int, name: str) -> Iterator[StepData]:
         """Whole steps, the same in every process, that training won't see."""
@@ -196,7 +206,7 @@ class ElasticTrainer(Loop):
             told = ("training", "done", "date", "versions", "before")
             story["before"] = {name: earlier[name] for name in told if name in earlier}
         checkpoint = replace(self.checkpoint, encoder=encoder, provenance=story)
-        checkpoint.save(self.product, card=model_card(checkpoint), dtype="bfloat16")  # what it will be run in
+        checkpoint.save(self.product, card=model_card(checkpoint), dtype=self.stored)
 
 
 def choose_exits(encoder: Encoder, depths: tuple[int, ...]) -> Encoder:

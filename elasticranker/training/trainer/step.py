@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elasticranker.model.encoder import Encoder, across_mask, padding_mask
-from elasticranker.model.readout import SplitReadout, means
+from elasticranker.model.readout import ClsReadout, SplitReadout, means
 from elasticranker.training.data.batches import LoneTexts, MicroBatch, StepData
 from elasticranker.training.settings import TrainingSettings
 from elasticranker.training.trainer.losses import Targets
@@ -54,8 +55,11 @@ def read_exits(
                 made = readout.vectors(hidden, batch.segments)  # [B, 2, H]
                 reads.append(readout.score(hidden, batch.segments, made))
                 apart.append((1 - (made * vectors).sum(-1)).sum())
+                continue
+            reads.append(encoder.read(hidden, depth, batch.segments))
+            if isinstance(readout, ClsReadout) and vectors is not None and vectors.dim() == 2:  # what it should read
+                apart.append((1 - F.cosine_similarity(readout.state(hidden, batch.segments), vectors)).sum())
             else:
-                reads.append(encoder.read(hidden, depth, batch.segments))
                 apart.append(hidden.new_zeros((), dtype=torch.float32))
         columns.append(torch.stack(reads))
         positions.append(position)
