@@ -60,7 +60,7 @@ def compare(
         name: ElasticRanker(str(model), budget="full", dtype=elastic.dtype, trace=True)
         for name, model in ((SEE, original), (TOP_K, without_filter(original, Path(output) / "top-k")))
     }
-    systems = {}
+    systems: dict[str, ElasticRanker] = {}
     for name, ranker in rankers.items():
         systems |= named_systems(ranker, [FULL, *budgets], name)
     compared = run_tradeoff(
