@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import matplotlib
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from elasticranker.display.style import BLUE, GREY, STEPS, Picture, cost_axis, picture
 
@@ -64,6 +65,7 @@ def bump_chart(
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(len(before) + 0.6, 0.4)
         axes.set_ylabel("rank, from 1")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="x", visible=False)
         entries = [
             Line2D([], [], color=colours[at], linewidth=max(1.2, widths[at]), label=label)
