@@ -91,6 +91,6 @@ def taught_by(original: Encoder, data: StepData, dtype: torch.dtype) -> StepData
         across = across_mask(batch.first, hidden.shape[1], dtype, hidden.device)
         hidden = original.run_layers(hidden, weights, padding_mask(batch.blank, dtype), across)
         scores[positions] = original.read(hidden, depth, batch.segments)
-        state = readout.state(hidden, batch.segments) if isinstance(readout, ClsReadout) else None
+        state = readout.state(original.states(hidden), batch.segments) if isinstance(readout, ClsReadout) else None
         batches.append(MicroBatch(batch, positions, state))
     return data._replace(full=batches, teacher=scores.view_as(data.teacher))

@@ -58,7 +58,9 @@ def read_exits(
                 continue
             reads.append(encoder.read(hidden, depth, batch.segments))
             if isinstance(readout, ClsReadout) and vectors is not None and vectors.dim() == 2:  # what it should read
-                apart.append((1 - F.cosine_similarity(readout.state(hidden, batch.segments), vectors)).sum())
+                apart.append(
+                    (1 - F.cosine_similarity(readout.state(encoder.states(hidden), batch.segments), vectors)).sum()
+                )
             else:
                 apart.append(hidden.new_zeros((), dtype=torch.float32))
         columns.append(torch.stack(reads))

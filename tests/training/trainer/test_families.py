@@ -6,11 +6,13 @@ import torch
 
 from elasticranker import ElasticRanker
 from elasticranker.model.checkpoint import load
+from elasticranker.training.data.batches import Sampler
 from elasticranker.training.trainer.align_stage import AlignmentTrainer
+from elasticranker.training.trainer.keeping import taught_by
 from elasticranker.training.trainer.rank_stage import ElasticTrainer
 from tests.backbones import FAMILIES, save_backbone
 from tests.planning.test_cost import assert_counted, engine_of
-from tests.training.tiny import settings
+from tests.training.tiny import make_groups, settings
 
 NEW = [family for family in FAMILIES if family not in ("bert", "electra", "roberta", "xlm-roberta")]
 FRAME = pd.DataFrame({"qid": "1", "query": "river bank", "docno": ["a", "b"], "text": ["the river", "a lazy dog " * 9]})
@@ -42,3 +44,14 @@ def test_it_is_aligned_with_a_larger_one_and_is_a_backbone_again(prepared, tmp_p
     trainer.train()
     again = ElasticTrainer(str(tmp_path / "aligned" / "encoder"), prepared, tmp_path / "run", settings())
     assert not torch.equal(again.encoder.layer(0).qkv, before)
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_what_is_kept_is_the_vector_that_the_head_reads(tmp_path, family):
+    checkpoint = load(save_backbone(tmp_path / "backbone", family))
+    pairs = checkpoint.pairs(max_length=32, max_query_length=8)
+    data = Sampler(make_groups(tmp_path / "source"), pairs, groups_per_step=2, group_size=4).step(0)
+    taught = taught_by(checkpoint.encoder, data, torch.float32)
+    for batch in taught.full:
+        scores = checkpoint.encoder.exits["3"].of_vectors(batch.vectors)[:, 0]
+        torch.testing.assert_close(taught.teacher.flatten()[batch.positions], scores)
