@@ -123,6 +123,24 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
+def renewed_folder(path: str | Path) -> Iterator[Path]:
+    """Like `new_folder`, but it takes the place of what is there, which stays if the block fails.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    path = Path(path).absolute()
+    writable_folder(path.parent)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as workshop:
+        unfinished = Path(workshop) / path.name
+        unfinished.mkdir()
+        yield unfinished
+        if path.exists():
+            os.replace(path, Path(workshop) / "before")
+        os.replace(unfinished, path)
+
+
+@contextmanager
 def locked(path: str | Path, *, shared: bool = False, busy: str) -> Iterator[None]:
     """Hold a lock file while the block runs; the kernel releases it when the process ends, however it ends.
 

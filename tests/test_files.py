@@ -6,7 +6,7 @@ import math
 import pytest
 
 from elasticranker.evaluation.journal import Journal
-from elasticranker.files import new_folder, write_json
+from elasticranker.files import new_folder, renewed_folder, write_json
 from elasticranker.training.trainer.run_folder import RunFolder
 
 
@@ -48,3 +48,17 @@ def test_what_json_has_no_word_for_is_not_written(tmp_path, number):
 def test_a_log_is_read_by_any_reader_of_json(tmp_path):
     RunFolder(tmp_path).log(score=0.5)
     assert json.loads((tmp_path / "log.jsonl").read_text()) == {"score": 0.5}
+
+
+def test_a_renewed_folder_takes_the_place_of_the_old_one_whole_or_not_at_all(tmp_path):
+    place = tmp_path / "product"
+    for content in ("first", "second"):
+        with renewed_folder(place) as folder:
+            assert folder.name == place.name
+            (folder / content).write_text(content)
+    assert [path.name for path in place.iterdir()] == ["second"]
+    with pytest.raises(RuntimeError), renewed_folder(place) as folder:
+        (folder / "half").write_text("half")
+        raise RuntimeError
+    assert [path.name for path in place.iterdir()] == ["second"]
+    assert [path.name for path in tmp_path.iterdir()] == ["product"]

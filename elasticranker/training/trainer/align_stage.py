@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elasticranker.files import write_json
+from elasticranker.files import renewed_folder, write_json
 from elasticranker.model.checkpoint import fingerprint
 from elasticranker.model.encoder import Encoder, blank_after, padding_mask
 from elasticranker.model.huggingface import from_hugging_face
@@ -213,7 +213,6 @@ class AlignmentTrainer(Loop):
         """Write the encoder as a Hugging Face folder."""
         encoder = copy.deepcopy(self.encoder).cpu()
         encoder.load_state_dict(weights)
-        save_encoder(encoder, self.config, self.tokenizer, self.product)
         story = provenance(
             self.settings,
             self.progress,
@@ -223,7 +222,9 @@ class AlignmentTrainer(Loop):
             texts=len(self.sampler.texts),
             kept=kept,
         )
-        write_json(self.product / "provenance.json", story)
+        with renewed_folder(self.product) as folder:
+            save_encoder(encoder, self.config, self.tokenizer, folder)
+            write_json(folder / "provenance.json", story)
 
 
 def aligned_depths(layers: int, chosen: tuple[int, ...]) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elasticranker.files import renewed_folder
 from elasticranker.model.card import model_card
 from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic, load
 from elasticranker.model.encoder import Encoder, blank_after, padding_mask
@@ -283,7 +284,8 @@ class DenseTrainer(Loop):
             story["before"] = before
         reading = replace(self.checkpoint.dense, rated=self._rated(encoder))
         checkpoint = replace(self.checkpoint, encoder=encoder.cpu(), dense=reading, provenance=story)
-        checkpoint.save(self.product, card=model_card(checkpoint), dtype="bfloat16")  # what it will be run in
+        with renewed_folder(self.product) as folder:
+            checkpoint.save(folder, card=model_card(checkpoint), dtype="bfloat16")  # what it will be run in
 
     def _rated(self, encoder: Encoder) -> tuple[tuple[SubNet, float], ...]:
         """Every sub-network, and its mean cosine on held-out queries; none where none are held out."""

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from elasticranker.files import renewed_folder
 from elasticranker.model.card import model_card
 from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic, load
 from elasticranker.model.encoder import Encoder
@@ -109,9 +110,8 @@ class ElasticTrainer(Loop):
             prefixes=self.start.prefixes if self.start is not None else settings.prefixes,
             prompt=self.start.prompt if self.start is not None else "",
         )
-        if not (
-            self.encoder.depths[0] <= (settings.shallow_layers or encoder.shape.layers // 2) <= encoder.shape.layers
-        ):
+        shallow = settings.shallow_layers or encoder.shape.layers // 2
+        if settings.shallow and not self.encoder.depths[0] <= shallow <= encoder.shape.layers:
             raise ValueError(
                 f"shallow_layers={settings.shallow_layers}: the backbone has {encoder.shape.layers} layers, and its "
                 f"first exit is after {self.encoder.depths[0]}"
@@ -206,7 +206,8 @@ class ElasticTrainer(Loop):
             told = ("training", "done", "date", "versions", "before")
             story["before"] = {name: earlier[name] for name in told if name in earlier}
         checkpoint = replace(self.checkpoint, encoder=encoder, provenance=story)
-        checkpoint.save(self.product, card=model_card(checkpoint), dtype=self.stored)
+        with renewed_folder(self.product) as folder:
+            checkpoint.save(folder, card=model_card(checkpoint), dtype=self.stored)
 
 
 def choose_exits(encoder: Encoder, depths: tuple[int, ...]) -> Encoder:

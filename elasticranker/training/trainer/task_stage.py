@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from elasticranker.files import renewed_folder
 from elasticranker.model.checkpoint import Checkpoint, fingerprint
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.huggingface import from_hugging_face
@@ -132,11 +131,8 @@ class TaskTrainer(Loop):
         made = Checkpoint(
             encoder, self.tokenizer, self.config, self.settings.widths, None, story, self.settings.max_length
         )
-        unfinished = self.output / ".checkpoint.tmp"  # a product that is there is whole
-        shutil.rmtree(unfinished, ignore_errors=True)
-        made.save(unfinished, dtype="bfloat16")  # what it will be run in
-        shutil.rmtree(self.product, ignore_errors=True)
-        os.replace(unfinished, self.product)
+        with renewed_folder(self.product) as folder:
+            made.save(folder, dtype="bfloat16")  # what it will be run in
 
 
 def cut_layers(encoder: Encoder, layers: int | None) -> None:
