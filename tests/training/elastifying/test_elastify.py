@@ -26,7 +26,7 @@ CLOSE = ElastifySettings(**SMALL, training=RUN | {"widths": (1.0, 0.5), "importa
 EXACT = ElastifySettings(**SMALL, keep_full="exact", training=RUN)
 
 
-@pytest.fixture(scope="module", params=["bert", "xlm-roberta"])
+@pytest.fixture(scope="module", params=["bert", "xlm-roberta", "modernbert"])
 def model(request, tmp_path_factory):
     return save_backbone(tmp_path_factory.mktemp("model"), request.param)
 
