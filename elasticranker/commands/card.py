@@ -12,7 +12,8 @@ from pathlib import Path
 
 EXAMPLES = """examples:
   elasticranker card ./checkpoint
-  elasticranker card ./checkpoint --measured results/dl19 results/dev --output ./checkpoint/README.md"""
+  elasticranker card ./checkpoint --measured results/dl19 results/dev --licence apache-2.0 \\
+      --output ./checkpoint/README.md"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--measured", nargs="*", default=[], metavar="DIR", help="output folders of `elasticranker experiment`"
     )
+    parser.add_argument(
+        "--licence", metavar="NAME", help="of the weights, in the hub's words, such as apache-2.0; where they name none"
+    )
     parser.add_argument("--output", metavar="FILE", help="where to write it (default: print it)")
 
 
@@ -28,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     folder = elastic_folder(args.model)
     name = Path(folder).name if Path(args.model).is_dir() else args.model
-    card = card_of(folder, args.measured, name=name)
+    card = card_of(folder, args.measured, name=name, licence=args.licence)
     if args.output is None:
         print(card, end="")
     else:
@@ -50,14 +54,14 @@ def elastic_folder(model: str, revision: str | None = None) -> str:
     return resolve(model, revision)
 
 
-def card_of(folder: str | Path, measured: Sequence[str] = (), *, name: str) -> str:
+def card_of(folder: str | Path, measured: Sequence[str] = (), *, name: str, licence: str | None = None) -> str:
     """The card of the checkpoint in `folder`, called `name`."""
     from elasticranker.evaluation.measurement import Measurement
     from elasticranker.model.card import model_card
     from elasticranker.model.checkpoint import load
 
     sections = [Measurement.read(path).section() for path in measured]
-    return model_card(load(folder), name=name, measured=sections)
+    return model_card(load(folder), name=name, measured=sections, licence=licence)
 
 
 def write_card(card: str, path: str | Path) -> None:

@@ -54,7 +54,9 @@ CITATIONS = """```bibtex
 ```"""
 
 
-def model_card(checkpoint: Checkpoint, *, name: str = "", measured: Sequence[str] = ()) -> str:
+def model_card(
+    checkpoint: Checkpoint, *, name: str = "", measured: Sequence[str] = (), licence: str | None = None
+) -> str:
     """The card of a checkpoint, for `Checkpoint.save(folder, card=...)`.
 
     It is made of `checkpoint.provenance`, all of whose entries may be missing: `backbone`, `teacher`, `sources` (names,
@@ -68,6 +70,7 @@ def model_card(checkpoint: Checkpoint, *, name: str = "", measured: Sequence[str
         checkpoint: the checkpoint.
         name: what users type to get it, such as an id on the hub; by default they see `path/to/checkpoint`.
         measured: what was measured, sections of Markdown (`elasticranker.evaluation.measurement` makes them).
+        licence: of the weights, where the provenance doesn't name it.
 
     Returns:
         Markdown with the YAML header of the Hugging Face hub.
@@ -78,7 +81,7 @@ def model_card(checkpoint: Checkpoint, *, name: str = "", measured: Sequence[str
     """
     about = checkpoint.provenance
     parts = [
-        _header(about),
+        _header({"licence": licence} | dict(about)),
         f"# {name.rsplit('/', 1)[-1] or 'An elastic reranker'}",
         "A checkpoint of ElasticRanker: many cross-encoders in one, nested in each other. A budget fixes what each "
         "query may cost; a plan spreads it over candidates and sub-networks.",

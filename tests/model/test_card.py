@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,10 @@ def test_a_folder_without_a_measurement_is_refused(tmp_path: Path) -> None:
 def test_it_is_saved_beside_the_weights(known: Checkpoint, tmp_path: Path) -> None:
     folder = known.save(tmp_path, card=model_card(known))
     assert (folder / "README.md").read_text(encoding="utf-8") == model_card(load(folder))
+
+
+def test_a_licence_is_said_where_the_checkpoint_names_none(known: Checkpoint) -> None:
+    assert "license: apache-2.0" in model_card(known, licence="mit")  # its own counts
+    silent = replace(known, provenance={})
+    assert "license: mit" in model_card(silent, licence="mit")
+    assert "license_name: not-stated" in model_card(silent)
