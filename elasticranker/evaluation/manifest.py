@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from elasticranker.files import read_json, refuse_other_job, write_json
+from elasticranker.version import __version__
 
 PACKAGES = ("elasticranker", "torch", "transformers", "pyterrier", "ir-measures", "numpy", "pandas", "scipy")
 BESIDE = 0.5  # what the load average exceeds the cores by while nothing runs but the measurement
@@ -31,7 +32,8 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in packages:
         try:
-            found[package] = metadata.version(package)
+            # Ours by what runs: an editable install's metadata may be of an older day.
+            found[package] = __version__ if package == "elasticranker" else metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
     return found
