@@ -139,6 +139,5 @@ class ElasticClassifier:
 
     def _cut(self, width: float) -> Sequence[Weights]:
         if width not in self._weights:
-            cut = self.encoder.weights(width, self.dtype)
-            self._weights[width] = [layer.map(torch.Tensor.contiguous) for layer in cut]
+            self._weights[width] = self.encoder.freeze(width, self.dtype)
         return self._weights[width]

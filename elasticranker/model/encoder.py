@@ -18,7 +18,7 @@ PreTTR (MacAvaney et al. 2020).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, TypeVar, cast
 
@@ -274,6 +274,28 @@ class Encoder(nn.Module):
         """Every layer cut to `width`, differentiable: slice it by depth and pass it to `run_layers`."""
         cut = [cast(ElasticLayer, layer).cut(width, dtype) for layer in self.layers]
         return [cut[self.shape.own(index)] for index in range(self.shape.layers)]
+
+    def freeze(self, width: float, dtype: torch.dtype) -> list[Weights]:
+        """`weights` for inference: contiguous tensors, made once; layers that are one stay one."""
+        with torch.inference_mode():
+            cut = self.weights(width, dtype)
+            made = {id(layer): layer.map(Tensor.contiguous) for layer in cut}
+            return [made[id(layer)] for layer in cut]
+
+    def at_depths(
+        self,
+        hidden: Tensor,
+        weights: Sequence[Weights],
+        depths: Iterable[int],
+        padding: Tensor,
+        across: Tensor | None = None,
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Each of some depths (ascending), and the hidden states after so many layers: one pass for all."""
+        done = 0
+        for depth in depths:
+            hidden = self.run_layers(hidden, weights[done:depth], padding, across)
+            done = depth
+            yield depth, hidden
 
     def run_layers(
         self, hidden: Tensor, weights: Sequence[Weights], padding: Tensor, across: Tensor | None = None

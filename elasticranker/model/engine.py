@@ -367,8 +367,5 @@ class Engine:
     def weights(self, width: float) -> Sequence[Weights]:
         """Every layer at one width and this engine's dtype, as contiguous tensors made once."""
         if width not in self._weights:
-            with torch.inference_mode():
-                cut = self.encoder.weights(width, self.dtype)
-                made = {id(layer): layer.map(Tensor.contiguous) for layer in cut}  # shared layers stay shared
-                self._weights[width] = [made[id(layer)] for layer in cut]
+            self._weights[width] = self.encoder.freeze(width, self.dtype)
         return self._weights[width]

@@ -113,7 +113,5 @@ class VectorEngine:
     def weights(self, width: float) -> Sequence[Weights]:
         """Every layer at one width and this engine's dtype, as contiguous tensors made once."""
         if width not in self._weights:
-            with torch.inference_mode():
-                cut = self.encoder.weights(width, self.dtype)
-                self._weights[width] = [layer.map(Tensor.contiguous) for layer in cut]
+            self._weights[width] = self.encoder.freeze(width, self.dtype)
         return self._weights[width]

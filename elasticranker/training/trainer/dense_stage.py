@@ -33,7 +33,7 @@ from elasticranker.training.origin import place_name
 from elasticranker.training.settings import TrainingSettings
 from elasticranker.training.trainer.fitting import projection_by_least_squares
 from elasticranker.training.trainer.loop import Loop
-from elasticranker.training.trainer.provenance import provenance
+from elasticranker.training.trainer.provenance import gone_on_from, provenance
 from elasticranker.training.trainer.rank_stage import check_length, check_widths, choose_exits
 from elasticranker.training.trainer.step import exit_shares
 
@@ -46,14 +46,12 @@ def read_vectors(
     start = encoder.embeddings(batch.ids, torch.zeros_like(batch.ids), dtype)
     blank = blank_after(batch.lengths, batch.ids.shape[1])
     padding = padding_mask(blank, dtype)
-    vectors, hidden, done = [], start, 0
-    for depth in encoder.depths:
-        if reading.spaced:  # other layers for every depth: nothing to go on from
-            kept = [weights[index] for index in reading.kept(depth, len(weights))]
-            hidden = encoder.run_layers(start, kept, padding)
-        else:
-            hidden = encoder.run_layers(hidden, weights[done:depth], padding)
-            done = depth
+    states = encoder.at_depths(start, weights, encoder.depths, padding)
+    if reading.spaced:  # other layers for every depth: nothing to go on from
+        kept = ((depth, reading.kept(depth, len(weights))) for depth in encoder.depths)
+        states = ((d, encoder.run_layers(start, [weights[i] for i in layers], padding)) for d, layers in kept)
+    vectors = []
+    for depth, hidden in states:
         readout = cast(SplitReadout, encoder.exits[str(depth)])
         vectors.append(readout.pooled(hidden, ~blank[:, None])[:, 0])
     return torch.stack(vectors)
@@ -279,8 +277,7 @@ class DenseTrainer(Loop):
             stage=self.stage,
             kept=kept,
         )
-        told = ("training", "done", "date", "versions", "before")
-        if before := {name: earlier[name] for name in told if name in earlier}:
+        if before := gone_on_from(earlier):
             story["before"] = before
         reading = replace(self.checkpoint.dense, rated=self._rated(encoder))
         checkpoint = replace(self.checkpoint, encoder=encoder.cpu(), dense=reading, provenance=story)

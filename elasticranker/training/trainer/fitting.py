@@ -8,15 +8,16 @@ readouts that aren't there yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from elasticranker.model.encoder import Encoder, across_mask, padding_mask
+from elasticranker.model.encoder import Encoder, Weights, across_mask, padding_mask
 from elasticranker.model.readout import SplitReadout, means
-from elasticranker.training.data.batches import LoneTexts, StepData
+from elasticranker.training.data.batches import StepData
+from elasticranker.training.trainer.step import means_alone
 
 RIDGE = 1e-3  # share of the mean variance that is added to each direction's
 
@@ -40,12 +41,14 @@ def fit_exits(encoder: Encoder, samples: Iterable[StepData], temperature: float)
     steps: list[StepData] = []
     read: list[list[_States]] = []  # step, exit
     lone: list[tuple[Tensor, Tensor]] = []  # means `[exits, B, H]` and vectors `[B, H]` of texts read alone
+    weights = encoder.weights(1.0, torch.float32)
     for data in samples:
         if any(batch.vectors is None for batch in data.full):
             return
         steps.append(data)
-        read.append(_states(encoder, data))
-        lone += [(_alone(encoder, batch), batch.vectors) for batch in data.alone]
+        read.append(_states(encoder, data, weights))
+        for batch in data.alone:
+            lone.append((torch.stack(list(means_alone(encoder, batch, weights, encoder.depths))), batch.vectors))
     vectors = [_vectors(data) for data in steps]
     for index, depth in enumerate(encoder.depths):
         readout = cast(SplitReadout, encoder.exits[str(depth)])
@@ -60,36 +63,22 @@ def fit_exits(encoder: Encoder, samples: Iterable[StepData], temperature: float)
         _weigh(readout, [(data, part[index]) for data, part in zip(steps, read, strict=True)], temperature)
 
 
-def _states(encoder: Encoder, data: StepData) -> list[_States]:
+def _states(encoder: Encoder, data: StepData, weights: Sequence[Weights]) -> list[_States]:
     places, hidden_size = data.mask.numel(), encoder.shape.hidden
     device = data.mask.device
     result = [
         _States(torch.zeros(places, 2, hidden_size, device=device), torch.zeros(places, device=device))
         for _ in encoder.depths
     ]
-    weights = encoder.weights(1.0, torch.float32)
     for batch, positions, _ in data.full:
-        hidden = encoder.embeddings(batch.ids, batch.types, torch.float32, batch.first)
+        start = encoder.embeddings(batch.ids, batch.types, torch.float32, batch.first)
         padding = padding_mask(batch.blank, torch.float32)
-        across = across_mask(batch.first, hidden.shape[1], torch.float32, device)
-        done = 0
-        for states, depth in zip(result, encoder.depths, strict=True):
-            hidden = encoder.run_layers(hidden, weights[done:depth], padding, across)
-            done = depth
+        across = across_mask(batch.first, start.shape[1], torch.float32, device)
+        walk = encoder.at_depths(start, weights, encoder.depths, padding, across)
+        for states, (depth, hidden) in zip(result, walk, strict=True):
             states.means[positions] = means(hidden, cast(Tensor, batch.segments.texts))
             states.matched[positions] = cast(SplitReadout, encoder.exits[str(depth)]).matched(hidden, batch.segments)
     return result
-
-
-def _alone(encoder: Encoder, batch: LoneTexts) -> Tensor:
-    hidden = encoder.embeddings(batch.ids, torch.zeros_like(batch.ids), torch.float32)
-    padding = padding_mask(~batch.present, torch.float32)
-    weights, done, result = encoder.weights(1.0, torch.float32), 0, []
-    for depth in encoder.depths:
-        hidden = encoder.run_layers(hidden, weights[done:depth], padding)
-        done = depth
-        result.append(means(hidden, batch.present[:, None])[:, 0])
-    return torch.stack(result)
 
 
 def _vectors(data: StepData) -> Tensor:

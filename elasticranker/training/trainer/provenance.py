@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -23,3 +24,9 @@ def provenance(settings: TrainingSettings, progress: Progress, **more: Any) -> d
     done = {"steps": progress.step, "pairs": progress.pairs, "seconds": round(progress.seconds)}
     today = datetime.date.today().isoformat()
     return more | {"training": given, "done": done, "date": today, "versions": versions()}
+
+
+def gone_on_from(earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint's provenance tells of its own run: kept as `before` of a run that goes on from it."""
+    told = ("training", "done", "date", "versions", "before")
+    return {name: earlier[name] for name in told if name in earlier}

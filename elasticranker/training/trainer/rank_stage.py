@@ -29,7 +29,7 @@ from elasticranker.training.trainer.blending import blend
 from elasticranker.training.trainer.fitting import fit_exits
 from elasticranker.training.trainer.loop import Loop
 from elasticranker.training.trainer.ordering import order_by_importance
-from elasticranker.training.trainer.provenance import provenance
+from elasticranker.training.trainer.provenance import gone_on_from, provenance
 from elasticranker.training.trainer.step import ElasticStep
 from elasticranker.training.trainer.validation import validate
 
@@ -110,8 +110,8 @@ class ElasticTrainer(Loop):
             prefixes=self.start.prefixes if self.start is not None else settings.prefixes,
             prompt=self.start.prompt if self.start is not None else "",
         )
-        shallow = settings.shallow_layers or encoder.shape.layers // 2
-        if settings.shallow and not self.encoder.depths[0] <= shallow <= encoder.shape.layers:
+        self.shallow = settings.shallow_layers or encoder.shape.layers // 2  # the layers that a shallow step runs
+        if settings.shallow and not self.encoder.depths[0] <= self.shallow <= encoder.shape.layers:
             raise ValueError(
                 f"shallow_layers={settings.shallow_layers}: the backbone has {encoder.shape.layers} layers, and its "
                 f"first exit is after {self.encoder.depths[0]}"
@@ -154,9 +154,7 @@ class ElasticTrainer(Loop):
     def step_data(self, number: int) -> StepData:
         """This process's groups of a step."""
         data = self.sampler.step(number)
-        if not self.settings.is_shallow(number):
-            return data
-        return data._replace(deepest=self.settings.shallow_layers or self.encoder.shape.layers // 2)
+        return data._replace(deepest=self.shallow) if self.settings.is_shallow(number) else data
 
     def make_step(self) -> ElasticStep:
         """What computes the loss of a step of `encoder`, whose weights are the start's."""
@@ -203,8 +201,7 @@ class ElasticTrainer(Loop):
             kept=kept,
         )
         if self.start is not None:
-            told = ("training", "done", "date", "versions", "before")
-            story["before"] = {name: earlier[name] for name in told if name in earlier}
+            story["before"] = gone_on_from(earlier)
         checkpoint = replace(self.checkpoint, encoder=encoder, provenance=story)
         with renewed_folder(self.product) as folder:
             checkpoint.save(folder, card=model_card(checkpoint), dtype=self.stored)

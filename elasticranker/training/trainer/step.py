@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elasticranker.model.encoder import Encoder, across_mask, padding_mask
+from elasticranker.model.encoder import Encoder, Weights, across_mask, padding_mask
 from elasticranker.model.readout import ClsReadout, SplitReadout, means
 from elasticranker.training.data.batches import LoneTexts, MicroBatch, StepData
 from elasticranker.training.settings import TrainingSettings
@@ -43,13 +44,11 @@ def read_exits(
     weights = encoder.weights(width, dtype)
     columns, positions, distances = [], [], []
     for batch, position, vectors in batches:
-        hidden = encoder.embeddings(batch.ids, batch.types, dtype, batch.first)
+        start = encoder.embeddings(batch.ids, batch.types, dtype, batch.first)
         padding = padding_mask(batch.blank, dtype)
-        across = across_mask(batch.first, hidden.shape[1], dtype, hidden.device)
-        reads, apart, done = [], [], 0
-        for depth in depths:
-            hidden = encoder.run_layers(hidden, weights[done:depth], padding, across)
-            done = depth
+        across = across_mask(batch.first, start.shape[1], dtype, start.device)
+        reads, apart = [], []
+        for depth, hidden in encoder.at_depths(start, weights, depths, padding, across):
             readout = encoder.exits[str(depth)]
             if isinstance(readout, SplitReadout) and vectors is not None:
                 made = readout.vectors(hidden, batch.segments)  # [B, 2, H]
@@ -78,16 +77,23 @@ def read_alone(
     depths = exits_up_to(encoder, deepest)
     weights, sums = encoder.weights(width, dtype), []
     for batch in batches:
-        hidden = encoder.embeddings(batch.ids, torch.zeros_like(batch.ids), dtype)
-        padding = padding_mask(~batch.present, dtype)
-        distances, done = [], 0
-        for depth in depths:
-            hidden = encoder.run_layers(hidden, weights[done:depth], padding)
-            done = depth
-            made = cast(SplitReadout, encoder.exits[str(depth)]).project(means(hidden, batch.present[:, None]))
-            distances.append((1 - (made[:, 0] * batch.vectors).sum(-1)).sum())
+        distances = []
+        for depth, mean in zip(depths, means_alone(encoder, batch, weights, depths), strict=True):
+            made = cast(SplitReadout, encoder.exits[str(depth)]).project(mean)
+            distances.append((1 - (made * batch.vectors).sum(-1)).sum())
         sums.append(torch.stack(distances))
     return torch.stack(sums).sum(0) / sum(len(batch.ids) for batch in batches)
+
+
+def means_alone(
+    encoder: Encoder, batch: LoneTexts, weights: Sequence[Weights], depths: Sequence[int]
+) -> Iterator[Tensor]:
+    """Mean states `[B, H]` (float32), depth by depth, of texts that are read alone."""
+    dtype = weights[0].qkv.dtype
+    hidden = encoder.embeddings(batch.ids, torch.zeros_like(batch.ids), dtype)
+    padding = padding_mask(~batch.present, dtype)
+    for _, states in encoder.at_depths(hidden, weights, depths, padding):
+        yield means(states, batch.present[:, None])[:, 0]
 
 
 def exits_up_to(encoder: Encoder, deepest: int | None) -> tuple[int, ...]:
