@@ -13,7 +13,7 @@ from elasticranker.display.style import COLOURS, GREY, cost_axis, picture
 from elasticranker.evaluation.manifest import load_warning
 from elasticranker.evaluation.measures import MEASURES, TESTED
 from elasticranker.evaluation.plots import SIGNIFICANT
-from elasticranker.evaluation.report import cells, markdown
+from elasticranker.evaluation.report import cells, markdown, versions_line
 from elasticranker.files import atomic_write
 from experiments.routed import TESTS
 
@@ -95,7 +95,7 @@ def write_report(path: str | Path, results: pd.DataFrame, manifest: Mapping[str,
         "![nDCG@10 against GFLOPs and against milliseconds per query](routing.png)",
         "Files: `results.csv` (this table with more columns, unrounded), `manifest.json` (versions and settings), "
         "`journal.jsonl` (every query's rankings, FLOPs and times).",
-        "Versions: " + ", ".join(f"{name} {version}" for name, version in manifest["versions"].items()) + ".",
+        versions_line(manifest["versions"]),
     ]
     with atomic_write(path) as file:
         file.write(("\n\n".join(parts) + "\n").encode())

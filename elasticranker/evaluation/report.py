@@ -173,13 +173,20 @@ def write_report(path: str | Path, results: pd.DataFrame, manifest: Mapping[str,
         file.write(("\n\n".join(parts) + "\n").encode())
 
 
+def versions_line(versions: Mapping[str, str]) -> str:
+    """The sentence with which a report names what it was measured with."""
+    return f"Versions: {_named(versions)}."
+
+
+def _named(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
 def _versions(systems: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A line for all systems, or one for each set of versions that they were measured with."""
-    named = {
-        system: ", ".join(f"{name} {v}" for name, v in about["versions"].items()) for system, about in systems.items()
-    }
+    named = {system: _named(about["versions"]) for system, about in systems.items()}
     if len(set(named.values())) == 1:
-        return [f"Versions: {next(iter(named.values()))}."]
+        return [versions_line(next(iter(systems.values()))["versions"])]
     return [
         f"Versions, of {', '.join(system for system in named if named[system] == text)}: {text}."
         for text in dict.fromkeys(named.values())

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from elasticranker.display.style import BLUE, VERMILION, cost_axis, picture
-from elasticranker.evaluation.report import cells, markdown
+from elasticranker.evaluation.report import cells, markdown, versions_line
 from elasticranker.files import atomic_write
 
 WIDTHS = {1.0: {"color": BLUE, "marker": "o"}, 0.5: {"color": VERMILION, "marker": "s"}}
@@ -127,7 +127,7 @@ def write_report(path: Path, results: pd.DataFrame, manifest: Mapping[str, Any])
         "![Score against GFLOPs per sentence, by task](glue.png)",
         "Files: `results.csv` (every depth and width by task, unrounded), `manifest.json` (versions and settings), and "
         "by task every model, its logits (`answers.safetensors`) and `times.jsonl`.",
-        "Versions: " + ", ".join(f"{name} {version}" for name, version in manifest["versions"].items()) + ".",
+        versions_line(manifest["versions"]),
     ]
     with atomic_write(path) as file:
         file.write(("\n\n".join(parts) + "\n").encode())

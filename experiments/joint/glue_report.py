@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from elasticranker.evaluation.plots import SIGNIFICANT
-from elasticranker.evaluation.report import cells, markdown
+from elasticranker.evaluation.report import cells, markdown, versions_line
 from elasticranker.files import atomic_write
 from experiments.routing_report import draw_routing
 
@@ -154,7 +154,7 @@ def write_report(path: Path, results: pd.DataFrame, manifest: Mapping[str, Any])
         ),
         "Files: `results.csv` (every task, with more columns, unrounded), `manifest.json` (versions and settings), and "
         "by task and Swift `journal.jsonl` (every example's answers, energies, FLOPs and times).",
-        "Versions: " + ", ".join(f"{name} {version}" for name, version in manifest["versions"].items()) + ".",
+        versions_line(manifest["versions"]),
     ]
     with atomic_write(path) as file:
         file.write(("\n\n".join(parts) + "\n").encode())

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from elasticranker.evaluation.plots import SIGNIFICANT
-from elasticranker.evaluation.report import cells, markdown
+from elasticranker.evaluation.report import cells, markdown, versions_line
 from elasticranker.files import atomic_write
 from experiments.joint.training import Size
 from experiments.routing_report import draw_routing
@@ -91,7 +91,7 @@ def write_report(path: Path, results: pd.DataFrame, manifest: Mapping[str, Any])
         "![BLEU against GFLOPs and against milliseconds per sentence](joint.png)",
         "Files: `results.csv` (this table with more columns, unrounded), `manifest.json` (versions and settings), "
         "`journal.jsonl` (every sentence's answers, FLOPs and times), `swift/`, `super/` and `tokenizer/`.",
-        "Versions: " + ", ".join(f"{name} {version}" for name, version in manifest["versions"].items()) + ".",
+        versions_line(manifest["versions"]),
     ]
     with atomic_write(path) as file:
         file.write(("\n\n".join(parts) + "\n").encode())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from elasticranker.evaluation.report import markdown
+from elasticranker.evaluation.report import markdown, versions_line
 from elasticranker.files import atomic_write
 from experiments.online.figure import draw_online
 from experiments.online.folder import MEASURED, REPLICAS, SIMULATED, ResultsFolder
@@ -103,7 +103,7 @@ def write(folder: ResultsFolder) -> None:
     if not plan.empty:
         parts += ["## Replicas", _about_replicas(manifest), markdown(table_cells(plan))]
     parts.append("\n".join(f"- {line}" for line in footnotes(manifest)))
-    parts.append("Versions: " + ", ".join(f"{name} {version}" for name, version in manifest["versions"].items()) + ".")
+    parts.append(versions_line(manifest["versions"]))
     with atomic_write(folder.path / "report.md") as file:
         file.write(("\n\n".join(parts) + "\n").encode())
 

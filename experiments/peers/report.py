@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from elasticranker.evaluation import report
-from elasticranker.evaluation.report import aligned, markdown
+from elasticranker.evaluation.report import aligned, markdown, versions_line
 from elasticranker.files import atomic_write
 
 HEADINGS = {
@@ -84,7 +84,7 @@ class Report:
         for section in self.sections:
             parts += [f"## {section.title}", markdown(cells(section.table)), _list(section.findings)]
             parts += [f"![{section.title}]({section.figure})" if section.figure else "", _list(section.notes)]
-        parts.append("Versions: " + ", ".join(f"{name} {version}" for name, version in self.versions.items()) + ".")
+        parts.append(versions_line(self.versions))
         with atomic_write(path) as file:
             file.write(("\n\n".join(part for part in parts if part) + "\n").encode())
 
