@@ -180,6 +180,7 @@ def test_info_about_a_plain_cross_encoder(tmp_path, capsys):
     assert "threads" in shown
     assert "in words, of 100 candidates of 128 tokens each" in shown
     assert "all candidates by the embeddings alone" in shown
+    assert all(len(line) <= 120 for line in shown.splitlines() if not line.startswith("place"))
 
 
 def test_a_card_is_printed_or_written_where_it_is_told(tmp_path, capsys):

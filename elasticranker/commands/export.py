@@ -1,8 +1,10 @@
-"""Write one sub-network for other programs: a Hugging Face cross-encoder or an ONNX graph.
+"""Write one sub-network for other programs, as they load it.
 
-Without --onnx: the first D layers at full width and that exit's head as a plain checkpoint, which
-AutoModelForSequenceClassification and sentence-transformers' CrossEncoder load; the exit's readout must be `cls`.
-With --onnx: any sub-network as model.onnx, for ONNX Runtime (needs the extra `onnx`).
+Checkpoints in joint layout: without --onnx the first D layers at full width and that exit's head as a plain
+cross-encoder, which AutoModelForSequenceClassification and sentence-transformers' CrossEncoder load (the exit's readout
+must be `cls`); with --onnx any sub-network as model.onnx, for ONNX Runtime (needs the extra `onnx`).
+Checkpoints in split layout: what makes vectors of single texts, for a search by vectors. Without --onnx as a
+bi-encoder, which sentence-transformers' SentenceTransformer loads; with --onnx as model.onnx.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from elasticranker.progress import phase
 
 EXAMPLES = """examples:
   elasticranker export ./my-checkpoint --depth 6 --output plain
-  elasticranker export default --onnx --depth 3 --width 0.5 --output small"""
+  elasticranker export ./my-checkpoint --onnx --depth 3 --width 0.5 --output small
+  elasticranker export ./my-split --depth 3 --output queries"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,13 +36,18 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--width {args.width:g}: a plain Hugging Face checkpoint has full width; add --onnx")
 
     from elasticranker.model.checkpoint import load
-    from elasticranker.model.export import GRAPH, export_hugging_face, export_onnx
+    from elasticranker.model.export import export_hugging_face, export_onnx
+    from elasticranker.model.export_dense import export_sentence_transformer, export_vectors_onnx
+    from elasticranker.model.graph import GRAPH
 
     checkpoint = load(args.checkpoint)
+    split = checkpoint.encoder.shape.split
     if args.onnx:
         with phase("exporting"):
-            folder = export_onnx(checkpoint, args.output, depth=args.depth, width=args.width)
+            write = export_vectors_onnx if split else export_onnx
+            folder = write(checkpoint, args.output, depth=args.depth, width=args.width)
         print(f"wrote {folder / GRAPH}, with the tokenizer's files and config.json beside it")
-    else:
-        folder = export_hugging_face(checkpoint, args.output, depth=args.depth)
-        print(f"wrote {folder}: load it with sentence_transformers.CrossEncoder({str(folder)!r})")
+        return
+    kind = "SentenceTransformer" if split else "CrossEncoder"
+    folder = (export_sentence_transformer if split else export_hugging_face)(checkpoint, args.output, depth=args.depth)
+    print(f"wrote {folder}: load it with sentence_transformers.{kind}({str(folder)!r})")

@@ -7,8 +7,10 @@ that `auto` chooses here.
 from __future__ import annotations
 
 import argparse
+import textwrap
 from typing import Any
 
+WIDTH = 120  # of a line
 EXAMPLES = """examples:
   elasticranker info
   elasticranker info ./my-checkpoint
@@ -73,6 +75,8 @@ def _short(value: Any) -> Any:
 
 
 def _print(values: dict[str, Any]) -> None:
-    width = max(map(len, values))
+    """A line a value; what is long is folded under its own beginning."""
+    width = max(map(len, values)) + 2
+    fold = textwrap.TextWrapper(WIDTH - width, break_long_words=False, break_on_hyphens=False)
     for name, value in values.items():
-        print(f"{name:{width}}  {value}")
+        print(f"{name:{width}}" + f"\n{'':{width}}".join(fold.wrap(str(value))))

@@ -22,6 +22,7 @@ from elasticranker.model.hub import check_name
 from elasticranker.model.loaded import Settings
 from elasticranker.planning.budget import Budget
 from elasticranker.planning.plan import SubNet
+from elasticranker.planning.words import in_words
 from elasticranker.progress import bar, is_shown, phase, shown
 
 if TYPE_CHECKING:
@@ -308,6 +309,27 @@ class ElasticDenser(BiEncoder):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"ElasticDenser({self.model!r}, budget={str(self.budget)!r})"
+
+    def _repr_html_(self) -> str | None:
+        from elasticranker.display.html import facts
+
+        drawn = super()._repr_html_()
+        return None if drawn is None else drawn + facts(self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        """What a notebook shows under the schematic. Reads a checkpoint that is at hand, and never fetches one."""
+        known = {"model": self.model, "budget": f"{self.budget.words}, to encode a query", "dtype": self.dtype}
+        if self.model != "default" and not Path(self.model).is_dir():
+            return known | {"sub-networks": "known once the model is fetched, which the first use does"}
+        choice = self._choice
+        known["documents"] = f"{in_words(self.document_subnet)}, {self._size} dimensions"
+        if self.budget.kind == "time":
+            return known | {"queries": "by how fast this machine is, which the first use measures"}
+        try:
+            chosen = in_words(choice.for_query(np.zeros(TYPICAL), self.budget))
+        except ValueError as error:  # a budget that affords nothing is told of, not raised where it is shown
+            chosen = str(error)
+        return known | {"queries": f"of {TYPICAL} tokens: {chosen}"}
 
 
 def _positive(name: str, value: int) -> int:

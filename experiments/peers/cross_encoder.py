@@ -24,6 +24,7 @@ from elasticranker.model.huggingface import quiet, untrained_head
 from elasticranker.model.pairs import PairEncoder, Template
 from elasticranker.model.readout import ClsReadout, make_readout
 from elasticranker.planning.plan import Floats
+from experiments.peers.bi_encoder import open_bi_encoder
 from experiments.peers.setup import Pairs, Scorer, Setup
 
 READOUT, KIND = "readout.safetensors", "readout.json"
@@ -52,6 +53,19 @@ def plain_copy(checkpoint: Checkpoint, folder: str | Path) -> Path:
     write_tensors(folder / READOUT, readout.state_dict())
     write_json(folder / KIND, kind)
     return folder
+
+
+def open_sentence_transformers(setup: Setup, dtype: str) -> Scorer:
+    """What sentence-transformers makes of the full model: a `CrossEncoder`, or a bi-encoder in split layout.
+
+    Args:
+        setup: the weights and where to run.
+        dtype: "float32" or "bfloat16".
+
+    Raises:
+        ImportError: sentence-transformers isn't installed.
+    """
+    return (open_bi_encoder if setup.split else open_cross_encoder)(setup, dtype)
 
 
 def open_cross_encoder(setup: Setup, dtype: str) -> Scorer:

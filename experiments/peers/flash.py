@@ -23,13 +23,16 @@ def open_flashrank(setup: Setup, dtype: str = "float32") -> Scorer:
 
     Raises:
         ImportError: a package is missing.
-        Unavailable: the tokenizer has no files that FlashRank reads, or the bench runs elsewhere than on the processor.
+        Unavailable: it can't read this checkpoint's graph or tokenizer, or the bench runs elsewhere than on the
+            processor.
     """
     import flashrank
     from flashrank.Config import default_model, model_file_map
 
     if not setup.on_processor:
         raise Unavailable(ONLY_PROCESSOR)
+    if setup.split:
+        raise Unavailable("FlashRank knows graphs of pairs alone, and this checkpoint's is one of single texts")
     exported, folder = graph_folder(setup), Path(setup.exports) / "flashrank" / default_model
     if json.loads((exported / "config.json").read_text(encoding="utf-8")).get("pad_token_id") is None:
         raise Unavailable("FlashRank reads pad_token_id from config.json, and this checkpoint's names none")

@@ -7,29 +7,29 @@ to its longest pair. The runtimes are told the threads and nothing else: their d
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from elasticranker.planning.plan import Floats
-from experiments.peers.setup import Pairs, Scorer, Setup, Unavailable, graph_folder, int8_graph
+from experiments.peers.bi_encoder import by_cosine
+from experiments.peers.setup import Scorer, Setup, Unavailable, graph_folder, int8_graph
 
 Feed = dict[str, np.ndarray]  # int64 [batch, tokens] by the graph's input names
-Run = Callable[[Feed], np.ndarray]  # to logits [batch, 1]
+Run = Callable[[Feed], np.ndarray]  # to logits [batch, 1], or vectors [batch, H]
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}  # OpenVINO's; an int8 graph's other operators
 ONLY_PROCESSOR = "it is measured on the processor alone; add --device cpu to compare it"
 
 
-class GraphScorer:
-    """Scores pairs by a graph, whatever runs it.
+class Graph:
+    """Runs a graph over texts, or pairs of them, in batches of one padded length.
 
     Args:
         folder: of the exported graph, for its tokenizer.
         run: the runtime.
         inputs: names of the graph's inputs.
-        max_length: most tokens of a pair.
+        max_length: most tokens of a text or pair.
     """
 
     def __init__(self, folder: Path, run: Run, inputs: Iterable[str], max_length: int) -> None:
@@ -40,17 +40,24 @@ class GraphScorer:
         self.tokenizer.enable_truncation(max_length, strategy="longest_first")
         self.tokenizer.no_padding()
         self.padding = config.get("pad_token_id") or 0
+        self.prefixes = config["elasticranker"].get("prefixes", {})
         self.run, self.inputs = run, frozenset(inputs)
 
-    def __call__(self, pairs: Pairs, batch: int) -> Floats:
-        """Scores `[n]` of pairs, `batch` of them at a time."""
-        encoded = self.tokenizer.encode_batch(pairs)
+    def __call__(self, texts: Sequence[Any], batch: int) -> np.ndarray:
+        """What the graph gives for texts (or pairs) `[n]`, `batch` of them at a time: `[n, K]`."""
+        encoded = self.tokenizer.encode_batch(list(texts))
         order = sorted(range(len(encoded)), key=lambda index: -len(encoded[index].ids))
-        scores = np.empty(len(pairs))
-        for start in range(0, len(order), batch):
-            rows = order[start : start + batch]
-            scores[rows] = self.run(self._feed([encoded[row] for row in rows]))[:, 0]
-        return scores
+        parts = [order[start : start + batch] for start in range(0, len(order), batch)]
+        made = np.concatenate([self.run(self._feed([encoded[row] for row in rows])) for rows in parts])
+        given = np.empty_like(made)
+        given[order] = made
+        return given
+
+    def scorer(self) -> Scorer:
+        """Scores pairs by it: its logits, or the cosine of the vectors that it makes of single texts."""
+        if self.prefixes:
+            return by_cosine(lambda texts, kind, batch: self([self.prefixes[kind] + text for text in texts], batch))
+        return lambda pairs, batch: self(pairs, batch)[:, 0].astype(np.float64)
 
     def _feed(self, encoded: list[Any]) -> Feed:
         tokens = len(encoded[0].ids)  # the longest comes first
@@ -78,7 +85,7 @@ def open_onnxruntime(setup: Setup, dtype: str) -> Scorer:
         raise Unavailable(ONLY_PROCESSOR)
     session = onnx_session(setup, dtype)
     inputs = [given.name for given in session.get_inputs()]
-    return GraphScorer(graph_folder(setup), lambda feed: session.run(["logits"], feed)[0], inputs, setup.max_length)
+    return Graph(graph_folder(setup), lambda feed: session.run(None, feed)[0], inputs, setup.max_length).scorer()
 
 
 def onnx_session(setup: Setup, dtype: str) -> Any:
@@ -115,4 +122,5 @@ def open_openvino(setup: Setup, dtype: str) -> Scorer:
         raise Unavailable(f"OpenVINO runs {precision} as {runs_as} on this processor")
     request = compiled.create_infer_request()
     inputs = [given.any_name for given in compiled.inputs]
-    return GraphScorer(graph_folder(setup), lambda feed: request.infer(feed)[0], inputs, setup.max_length)
+    # A request's output is its own memory, which the next call writes over.
+    return Graph(graph_folder(setup), lambda feed: request.infer(feed)[0].copy(), inputs, setup.max_length).scorer()

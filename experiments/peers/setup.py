@@ -75,6 +75,15 @@ class Setup:
         return dataclasses.replace(load(self.model), max_length=self.max_length)
 
     @property
+    def split(self) -> bool:
+        """Is the checkpoint in split layout, which other runtimes know as a bi-encoder alone?"""
+        from elasticranker.model.checkpoint import read_manifest
+        from elasticranker.model.hub import MANIFEST, resolve
+
+        folder = Path(resolve(self.model))
+        return (folder / MANIFEST).exists() and bool(read_manifest(folder)["shape"].get("split"))
+
+    @property
     def on_processor(self) -> bool:
         """Does it run where the processor-only runtimes run?"""
         from elasticranker.model.loaded import choose_device
@@ -83,17 +92,20 @@ class Setup:
 
 
 def graph_folder(setup: Setup) -> Path:
-    """The full model as an ONNX graph with its tokenizer, written once.
+    """The full model as an ONNX graph with its tokenizer, written once: of pairs, or of texts in split layout.
 
     Raises:
         ImportError: the packages of the extra `onnx` aren't installed.
     """
-    from elasticranker.model.export import GRAPH, export_onnx
+    from elasticranker.model.export import export_onnx
+    from elasticranker.model.export_dense import export_vectors_onnx
+    from elasticranker.model.graph import GRAPH
 
     folder = Path(setup.exports) / "onnx"
     if not (folder / GRAPH).exists():
         checkpoint = setup.checkpoint()
-        export_onnx(checkpoint, folder, depth=checkpoint.encoder.shape.layers)
+        write = export_vectors_onnx if checkpoint.encoder.shape.split else export_onnx
+        write(checkpoint, folder, depth=checkpoint.encoder.shape.layers)
     return folder
 
 

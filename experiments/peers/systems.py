@@ -1,4 +1,7 @@
-"""The systems of a comparison by name: ours at several budgets, and the same weights under other runtimes."""
+"""The systems of a comparison by name: ours at several budgets, and the same weights under other runtimes.
+
+Of a checkpoint in split layout, other runtimes run what they can: its weights as a bi-encoder (see `bi_encoder`).
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ PEER_DEFAULT = "sentence-transformers, default"
 PEER_FLOAT32 = "sentence-transformers, float32"
 LIBRARIES = ("sentence-transformers", "onnxruntime", "openvino", "flashrank")
 PEERS = {  # name: (module, function, data type)
-    PEER_FLOAT32: ("cross_encoder", "open_cross_encoder", "float32"),
-    "sentence-transformers, bfloat16": ("cross_encoder", "open_cross_encoder", "bfloat16"),
+    PEER_FLOAT32: ("cross_encoder", "open_sentence_transformers", "float32"),
+    "sentence-transformers, bfloat16": ("cross_encoder", "open_sentence_transformers", "bfloat16"),
     "onnxruntime, float32": ("graphs", "open_onnxruntime", "float32"),
     "onnxruntime, int8": ("graphs", "open_onnxruntime", "int8"),
     "openvino, float32": ("graphs", "open_openvino", "float32"),

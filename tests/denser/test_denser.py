@@ -272,6 +272,25 @@ def test_exits_that_nobody_aligned_are_not_offered(tmp_path: Path) -> None:
     assert len(ElasticDenser(str(made.save(tmp_path))).subnets) == 1
 
 
+@pytest.mark.parametrize(
+    ("budget", "told"),
+    [
+        ("full", "of 16 tokens: 3 layers"),
+        ("60%", "of 16 tokens: 1 layer<"),
+        ("3 FLOPs", "too small for a query"),
+        ("5 ms", "by how fast this machine is"),
+    ],
+)
+def test_a_notebook_shows_what_encodes_queries_and_documents(budget: str, told: str) -> None:
+    shown = ElasticDenser(checkpoint(), budget=budget)._repr_html_()
+    assert shown is not None and "pts-" in shown  # PyTerrier's schematic
+    assert told in shown and "3 layers, 32 dimensions" in shown
+
+
+def test_what_isnt_there_is_not_fetched_to_be_shown() -> None:
+    assert "known once the model is fetched" in str(ElasticDenser("owner/name", budget="25%")._repr_html_())
+
+
 def test_long_texts_are_cut_and_counted() -> None:
     denser = ElasticDenser(checkpoint(), max_query_length=4, dtype="float32")
     with pytest.warns(UserWarning, match="max_query_length=4"):

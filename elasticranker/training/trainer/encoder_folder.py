@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from elasticranker.model.configuration import family_of
 from elasticranker.model.encoder import Encoder
-from elasticranker.model.huggingface import quiet, write_body
+from elasticranker.model.export_dense import plain_encoder
+from elasticranker.model.huggingface import quiet
 
 
 def save_encoder(encoder: Encoder, config: Any, tokenizer: Any, folder: str | Path) -> Path:
@@ -21,11 +19,7 @@ def save_encoder(encoder: Encoder, config: Any, tokenizer: Any, folder: str | Pa
         tokenizer: the backbone's.
         folder: where.
     """
-    from transformers import AutoModel
-
-    model = AutoModel.from_config(config).float()  # made in the configuration's own dtype
-    with torch.no_grad():
-        write_body(encoder, model.state_dict(), family_of(config))
+    model = plain_encoder(encoder, config)
     with quiet():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

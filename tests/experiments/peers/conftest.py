@@ -10,6 +10,7 @@ import torch
 
 from elasticranker.evaluation.candidates import Candidates
 from experiments.peers.setup import Setup
+from tests.denser import tiny
 from tests.planning.test_cost import elastic
 
 LENGTH = 72  # positions of the tiny backbone
@@ -25,6 +26,13 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
         torch.nn.init.constant_(readout.bias, -21.0)  # scores around 0, where sigmoids differ
     checkpoint.save(folder / "elastic")
     return Setup(str(folder / "elastic"), str(folder / "exports"), threads=1, max_length=LENGTH)
+
+
+@pytest.fixture(scope="session")
+def split_setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    """The same of a checkpoint in split layout."""
+    exports = tmp_path_factory.mktemp("split-peers")
+    return Setup(tiny.checkpoint(), str(exports), threads=1, max_length=LENGTH)
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from elasticranker.evaluation.candidates import Candidates
 from elasticranker.model.checkpoint import load
+from elasticranker.model.dense import LoadedDense
+from elasticranker.model.loaded import Settings
+from elasticranker.planning.subnet import SubNet
 from experiments.peers.memory import peak_memory
-from experiments.peers.setup import Setup
+from experiments.peers.setup import Setup, Unavailable
 from experiments.peers.systems import FULL, FULL_FLOAT32, PEERS, Peer, open_system, open_systems, ranked
 from tests.backbones import save_backbone
 
@@ -41,14 +45,36 @@ def opened(name: str, setup: Setup, batch: int = 5) -> Peer:
 
 @pytest.mark.parametrize("name", [name for name in PEERS if not name.startswith("flashrank")])
 def test_a_peer_gives_our_scores(name: str, setup: Setup, candidates: Candidates, ours: pd.Series) -> None:
-    if "openvino, bfloat16" in name:
-        import torch
-
-        if not torch.cpu._is_avx512_bf16_supported():
-            pytest.skip("this processor has no bfloat16")
+    if "openvino, bfloat16" in name and not torch.cpu._is_avx512_bf16_supported():
+        pytest.skip("this processor has no bfloat16")
     theirs = scores(opened(name, setup).rerank(candidates.frame))
     assert ours.max() - ours.min() > 10 * TOLERANCE["bfloat16"]
     np.testing.assert_allclose(theirs, ours, atol=TOLERANCE[name.partition(", ")[2]])
+
+
+@pytest.mark.parametrize("name", [name for name in PEERS if not name.startswith("flashrank")])
+def test_of_split_layout_a_peer_gives_cosines_of_single_texts(
+    name: str, split_setup: Setup, candidates: Candidates
+) -> None:
+    """As `ElasticDenser`'s vectors of the whole model have them."""
+    if "openvino, bfloat16" in name and not torch.cpu._is_avx512_bf16_supported():
+        pytest.skip("this processor has no bfloat16")
+    loaded = LoadedDense(Settings(split_setup.model, 4096, None, 64, None, "float32"))
+    frame, full = candidates.frame, SubNet(3)
+    asked, read = (
+        loaded.engine.encode(encoder.tokens(list(frame[column])).rows, [full] * len(frame), encoder)
+        for column, encoder in (("query", loaded.queries), ("text", loaded.documents))
+    )
+    expected = scores(frame[["qid", "docno"]].assign(score=(asked * read).sum(-1)))
+    theirs = scores(opened(name, split_setup).rerank(frame))
+    np.testing.assert_allclose(theirs, expected, atol={"float32": 1e-5}.get(name.partition(", ")[2], 0.03))
+    assert expected.std() > 0.05
+
+
+def test_flashrank_reads_pairs_alone(split_setup: Setup) -> None:
+    pytest.importorskip("flashrank", reason="needs the extra peers")
+    with pytest.raises(Unavailable, match="single texts"):
+        open_system("flashrank, float32", split_setup)
 
 
 def test_flashrank_gives_sigmoids_of_our_scores(setup: Setup, candidates: Candidates, ours: pd.Series) -> None:
