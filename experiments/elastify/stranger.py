@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from elasticranker.extras import missing
 from elasticranker.files import read_json, refuse_other_job, writable_folder, write_json
 from elasticranker.training.data.sources import Source, read_sources
 from elasticranker.training.origin import place_name
+
+if TYPE_CHECKING:
+    from elasticranker.collections import Collection
 
 START = "sentence-transformers/all-MiniLM-L6-v2"
 SEED = 0
@@ -99,6 +102,41 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
     trainer.train(resume_from_checkpoint=any((output / "run").glob("checkpoint-*")))
     model.save_pretrained(str(output))
     return output
+
+
+def small_cross_encoder(collection: Collection, output: str | Path, *, queries: int = 800, layers: int = 3) -> Path:
+    """A small cross-encoder in a minute or two, where there is none at hand: to try things out on.
+
+    The first layers of the shipped encoder, and a head that `train_cross_encoder` trains on queries made of documents.
+
+    Args:
+        collection: whose documents.
+        output: gets `data/` and `start/`, and the model in `model/`.
+        queries: to make.
+        layers: to take.
+
+    Returns:
+        The model's folder.
+    """
+    from elasticranker.files import new_folder
+    from elasticranker.model.checkpoint import load
+    from elasticranker.model.export_dense import plain_encoder
+    from elasticranker.training.elastifying.candidates import TRAIN, gather
+    from elasticranker.training.elastifying.settings import ElastifySettings
+
+    output = writable_folder(output)
+    if not (output / "data").exists():
+        gather(
+            collection, ElastifySettings(queries=queries, tuning_queries=2, group_candidates=10, k=10), output / "data"
+        )
+    if not (output / "start").exists():
+        default = load("default")
+        with new_folder(output / "start") as folder:
+            plain_encoder(default.encoder, default.config, tuple(range(layers))).save_pretrained(folder)
+            default.tokenizer.save_pretrained(folder)
+    settings = Settings(negatives=3, learning_rate=1e-4, max_length=128)
+    data = str(output / "data" / TRAIN)
+    return train_cross_encoder(data, output / "model", start=str(output / "start"), settings=settings)
 
 
 def pairs(sources: list[Source], negatives: int) -> Iterator[dict[str, Any]]:
