@@ -9,7 +9,9 @@ training, inference and export; only where the tensors come from differs (`Elast
 Pairs are laid out in one of two ways (`Shape.split`). *Joint*: `[CLS] query [SEP] document [SEP]`, as cross-encoders
 are trained. *Split*: each text as a bi-encoder reads it, with a `[CLS]` and positions of its own, side by side in one
 sequence; attention between the two is weakened by a learned bias a head, and absent before layer `first_cross`. With no
-attention between them it is the bi-encoder, so a cross-encoder can start as its teacher.
+attention between them it is the bi-encoder, so a cross-encoder can start as its teacher. Where documents' positions
+begin at a `document_start` above 0, their tokens have the type of a pair's second text too: so layers that were trained
+in joint layout find what they know.
 
 Sources: width as a prefix of heads and neurons ordered by importance, DynaBERT (Hou et al. 2020); parameter-sharing
 sub-models of every depth, *On Elastic Language Models* (Zhang et al. 2024); lower layers that read the two texts apart,
@@ -38,7 +40,8 @@ class Shape:
     where a text's positions start: 0 for BERT and ELECTRA, padding id + 1 for the RoBERTa family. `types` is 1 where
     the two texts of a pair share a token type (RoBERTa), 0 where there are none (DistilBERT), 2 elsewhere. `split` lays
     pairs out text by text (see above), and the two texts see each other from layer `first_cross` (from 0) on; at
-    `layers` they never do.
+    `layers` they never do. `document_start` is the first position of such a pair's document: 0, as of a text alone, or
+    more, as behind a query.
 
     A family has a subclass, whose fields say what else it needs and whose `make_...` build it; `family` names it in
     checkpoints. `splits` says whether its pairs can be in split layout, `gates` how many projections a feed-forward
@@ -62,6 +65,7 @@ class Shape:
     position_offset: int = 0
     split: bool = False
     first_cross: int = 0
+    document_start: int = 0
     family: str = "bert"
 
     @property
@@ -79,7 +83,10 @@ class Shape:
         return ()
 
     def make_embeddings(self) -> nn.Module:
-        """Untrained embeddings: a module from `ids, types, dtype, first` to hidden states, as BERT's is."""
+        """Untrained embeddings: a module from `ids, types, dtype, first` to hidden states, as BERT's is.
+
+        Shapes that can be in split layout take `second` too.
+        """
         raise NotImplementedError
 
     def make_layer(self, index: int) -> ElasticLayer:

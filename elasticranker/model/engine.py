@@ -321,8 +321,10 @@ class Engine:
         for batch in layout.batches:
             ids, types, first = batch.ids, batch.types, batch.first
             if alone:
-                ids, types, first = ids[:, first:], types[:, first:], 0
-            parts.append(self.encoder.embeddings(ids, types, self.dtype, first).flatten(0, 1))
+                made = self.encoder.embeddings(ids[:, first:], types[:, first:], self.dtype, second=True)
+            else:
+                made = self.encoder.embeddings(ids, types, self.dtype, first)
+            parts.append(made.flatten(0, 1))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _read(self, hidden: Tensor, depth: int, layout: _Layout) -> Floats:

@@ -37,7 +37,12 @@ def _classifies(config: Any) -> bool:
 
 
 def from_hugging_face(
-    source: str | Path, *, keep_head: bool = True, split: bool = False, first_cross: int = 0
+    source: str | Path,
+    *,
+    keep_head: bool = True,
+    split: bool = False,
+    first_cross: int = 0,
+    document_start: int = 0,
 ) -> tuple[Encoder, Any]:
     """Encoder with the weights of a Hugging Face checkpoint: every tensor is the checkpoint's.
 
@@ -49,6 +54,8 @@ def from_hugging_face(
         split: lay pairs out text by text, with attention between them hardly open (see `elasticranker.model.encoder`):
             a start for training that ranks as the backbone does as a bi-encoder.
         first_cross: the first layer (from 0) in which they see each other, in split layout.
+        document_start: first position of a document, in split layout; above 0 the backbone ranks a little worse at the
+            start, and lower layers that were trained in joint layout much better (`blending`).
 
     Returns:
         The encoder (float32, evaluation mode) and the Hugging Face configuration.
@@ -75,7 +82,7 @@ def from_hugging_face(
     else:
         kind_of_readout = split_readout if split else interaction_readout
         readouts = {depth: kind_of_readout(shape, depth) for depth in range(shape.layers + 1)}
-        shape = replace(shape, split=split, first_cross=first_cross)
+        shape = replace(shape, split=split, first_cross=first_cross, document_start=document_start)
     encoder = Encoder(shape, readouts)
     with torch.no_grad():
         state = model.base_model.state_dict()

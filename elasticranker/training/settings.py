@@ -43,6 +43,8 @@ class TrainingSettings:
         layout: `joint` (query and document as one text) or `split` (each as the backbone reads it as a bi-encoder, see
             `elasticranker.model.encoder`); a checkpoint that is gone on with keeps its own.
         prefixes: put before queries and documents in split layout.
+        document_start: first position of documents, as behind a query of so many tokens; 0 reads them as texts alone.
+            What `lower` gives wants 16. Split layout only.
         first_cross: layers, from the first on, in which the two texts of a pair don't see each other; split layout
             only, as is all up to `cross_rate`.
         fit_steps: steps' worth of data by which the exits are fitted before training (0: they aren't).
@@ -91,6 +93,7 @@ class TrainingSettings:
     layout: str = "joint"
     prefixes: tuple[str, str] = ("", "")
     first_cross: int = 0
+    document_start: int = 0
     fit_steps: int = 16
     lone_queries: int = 0
     align_full: float = 10.0
@@ -118,10 +121,13 @@ class TrainingSettings:
             raise ValueError(f"layout={self.layout!r}: choose from {', '.join(LAYOUTS)}")
         if self.layout == "joint" and any(self.prefixes):
             raise ValueError(f"prefixes={self.prefixes}: pairs in joint layout have none; give layout='split' too")
-        if self.layout == "joint" and (self.first_cross or self.lone_queries):
+        if self.document_start < 0:
+            raise ValueError(f"document_start={self.document_start}: a position, from 0")
+        if self.layout == "joint" and (self.first_cross or self.lone_queries or self.document_start):
             raise ValueError(
-                f"first_cross={self.first_cross}, lone_queries={self.lone_queries}: pairs in joint layout are read "
-                "together in every layer; give layout='split' too"
+                f"first_cross={self.first_cross}, lone_queries={self.lone_queries}, document_start="
+                f"{self.document_start}: pairs in joint layout are read together in every layer; give layout='split' "
+                "too"
             )
         if self.query_layers not in QUERY_LAYERS:
             raise ValueError(f"query_layers={self.query_layers!r}: choose from {', '.join(QUERY_LAYERS)}")

@@ -30,12 +30,12 @@ STAGES = st.lists(
 )
 
 
-def split(folder: Path, family: str = "bert", first_cross: int = 0) -> Checkpoint:
+def split(folder: Path, family: str = "bert", first_cross: int = 0, document_start: int = 0) -> Checkpoint:
     """A random checkpoint in split layout whose texts see each other a lot, from layer `first_cross` on."""
     place = save_backbone(folder, family)
     begun, config = from_hugging_face(str(place), keep_head=False, split=True)
     torch.manual_seed(2)
-    encoder = Encoder(replace(begun.shape, first_cross=first_cross), {})
+    encoder = Encoder(replace(begun.shape, first_cross=first_cross, document_start=document_start), {})
     encoder.exits = begun.exits
     encoder.load_state_dict({k: v for k, v in begun.state_dict().items() if k in encoder.state_dict()})
     with torch.no_grad():
@@ -71,9 +71,10 @@ def query_of(engine: Engine, queries: list[str], documents: list[str], plan: Pla
     return Query(pairs, None, plan, int(share * engine.full_cost(pairs)))
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2, 3])
+@pytest.fixture(scope="module", params=[(0, 0), (1, 5), (2, 0), (3, 5)], ids=str)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    return engine_of(split(tmp_path_factory.mktemp("split"), first_cross=request.param))
+    first_cross, document_start = request.param
+    return engine_of(split(tmp_path_factory.mktemp("split"), first_cross=first_cross, document_start=document_start))
 
 
 def test_each_text_is_what_the_tokenizer_makes_of_it_alone() -> None:
@@ -92,6 +93,30 @@ def test_each_text_is_what_the_tokenizer_makes_of_it_alone() -> None:
     where = batch.segments
     assert made.convert_ids_to_tokens(batch.ids[0, where.document[0]]) == ["money", "flows", "to", "the", "bank"]
     assert made.convert_ids_to_tokens(batch.ids[0, : bucket.slots][where.query[0]]) == ["cat"]
+
+
+@pytest.mark.parametrize("family", ["bert", "electra", "roberta"])
+@pytest.mark.parametrize("start", [1, 7])
+def test_documents_may_stand_where_they_do_in_a_joint_pair(tmp_path: Path, family: str, start: int) -> None:
+    """Positions and token types are those behind a query of `start` tokens."""
+    begun, _ = from_hugging_face(save_backbone(tmp_path, family), keep_head=False, split=True, document_start=start)
+    with torch.no_grad():
+        begun.embeddings.position.normal_()
+    ids = torch.randint(5, begun.shape.vocabulary, (3, start + 6))
+    types = (torch.arange(start + 6) >= start).long().expand_as(ids) if begun.shape.types > 1 else torch.zeros_like(ids)
+    joint = begun.embeddings(ids, types, torch.float32)
+    own = begun.embeddings(ids, torch.zeros_like(ids), torch.float32, start)
+    alone = begun.embeddings(ids[:, start:], torch.zeros_like(ids[:, start:]), torch.float32, second=True)
+    torch.testing.assert_close(own, joint)
+    torch.testing.assert_close(alone, joint[:, start:])
+
+
+def test_positions_end_with_the_last_one(tmp_path: Path) -> None:
+    begun, _ = from_hugging_face(save_backbone(tmp_path, "bert"), keep_head=False, split=True, document_start=9)
+    last = begun.shape.positions
+    ids = torch.full((1, last), 7)
+    made = begun.embeddings(ids, torch.zeros_like(ids), torch.float32, second=True)[0]
+    torch.testing.assert_close(made[last - 9 :], made[last - 10].expand(9, -1))
 
 
 def test_texts_that_never_see_each_other_score_as_a_bi_encoder(tmp_path: Path) -> None:
@@ -169,7 +194,7 @@ def test_states_that_were_kept_give_the_scores_of_a_fresh_run(engine, documents,
 
 
 def test_a_saved_checkpoint_is_the_same_one(tmp_path: Path) -> None:
-    made = split(tmp_path / "backbone", first_cross=1)
+    made = split(tmp_path / "backbone", first_cross=1, document_start=4)
     read = load(made.save(tmp_path / "checkpoint"))
     assert (read.prefixes, read.encoder.shape) == (PREFIXES, made.encoder.shape)
     pairs = [engine_of(read).pairs.pair(*engine_of(read).pairs.tokens(["a cat", "the river bank"]))]

@@ -197,12 +197,20 @@ class Embeddings(nn.Module):
             self.projection = nn.Parameter(torch.empty(shape.hidden, shape.embedding).normal_(std=0.02))
             self.projection_bias = nn.Parameter(torch.zeros(shape.hidden))
 
-    def forward(self, ids: Tensor, types: Tensor, dtype: torch.dtype, first: int = 0) -> Tensor:
+    def forward(
+        self, ids: Tensor, types: Tensor, dtype: torch.dtype, first: int = 0, *, second: bool = False
+    ) -> Tensor:
         """Hidden states `[B, T, H]` of token ids and types `[B, T]`.
 
-        Positions restart after the `first` tokens, where a text of its own begins.
+        After the `first` tokens a text of its own begins, a split pair's document. With `second`, all are a split
+        pair's document.
         """
-        hidden = F.embedding(ids, self.token) + self.positions(ids, first)
+        start = self.shape.document_start
+        parts = [self.positions(ids[:, :first])] if first else []
+        parts.append(self.positions(ids[:, first:], start if first or second else 0))
+        hidden = F.embedding(ids, self.token) + (torch.cat(parts, dim=-2) if first else parts[0])
+        if start and (first or second) and self.shape.types > 1:
+            types = (torch.arange(ids.shape[1], device=ids.device) >= first).long().expand_as(ids)
         if self.shape.types:
             hidden = hidden + F.embedding(types, self.segment)
         hidden = F.layer_norm(hidden, (self.shape.embedding,), self.norm, self.norm_bias, self.shape.epsilon).to(dtype)
@@ -210,17 +218,20 @@ class Embeddings(nn.Module):
             hidden = F.linear(hidden, self.projection.to(dtype), self.projection_bias.to(dtype))
         return hidden
 
-    def positions(self, ids: Tensor, first: int = 0) -> Tensor:
-        """Position embeddings `[T, E]` or `[B, T, E]` of token ids `[B, T]`; they restart after the `first` ones."""
-        if first:
-            return torch.cat([self.positions(ids[:, :first]), self.positions(ids[:, first:])], dim=-2)
-        start = self.shape.position_offset
+    def positions(self, ids: Tensor, begin: int = 0) -> Tensor:
+        """Position embeddings `[T, E]` or `[B, T, E]` of token ids `[B, T]`, whose positions start at `begin`.
+
+        Tokens beyond the last position, such as the padding of a bucket, have the last one.
+        """
+        start, last = self.shape.position_offset, self.shape.positions - 1
         if not start:
-            rows = self.position[: ids.shape[1]]
-            beyond = ids.shape[1] - rows.shape[0]  # padding of a bucket that ends behind the last position
-            return F.pad(rows, (0, 0, 0, beyond)) if beyond else rows
+            end = begin + ids.shape[1]
+            if end <= last + 1:
+                return self.position[begin:end]
+            return self.position[torch.arange(begin, end, device=ids.device).clamp_max(last)]
         counted = ids != start - 1  # RoBERTa passes padding ids over, also where a text spells one out
-        return F.embedding(counted.cumsum(1) * counted + (start - 1), self.position)
+        place = counted.cumsum(1) * counted + (start - 1)
+        return F.embedding((place + begin * counted).clamp_max(last) if begin else place, self.position)
 
 
 def sizes(config: Any) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """A head start for split layout: lower layers of a checkpoint that was trained in joint layout from the same backbone.
 
-What layers learn for shallow exits hardly depends on the layout: lower layers attend within a text for the most part.
-The backbone's own upper layers are what makes the full model its teacher, so that a layer's weights go from the
-checkpoint's, in the first third of the layers, evenly to the backbone's in the last one. Both lie in one basin
-(Wortsman et al. 2022, *Model soups*): a mean of the two works as they do, and a short training joins the rest.
+What layers learned for shallow exits they go on doing where they find what they know: documents' positions behind the
+query's (`document_start`), and attention between the two texts, which is open where a layer is the checkpoint's. The
+backbone's own upper layers are what makes the full model its teacher, so that a layer's weights go from the
+checkpoint's, in the first third of the layers, evenly to the backbone's in the last one, and attention closes likewise.
+Both lie in one basin (Wortsman et al. 2022, *Model soups*): a mean of the two works as they do, and a training joins
+the rest. Exits below full depth begin with the checkpoint's own readouts.
 """
 
 from __future__ import annotations
@@ -16,19 +18,22 @@ from torch import Tensor
 
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.families.bert import Layer
-from elasticranker.model.readout import InteractionReadout
+from elasticranker.model.readout import InteractionReadout, SplitReadout
 
 SAME = 0.6  # least mean cosine of matched units: other backbones' have none
 
 
 @torch.no_grad()
-def blend(encoder: Encoder, trained: Encoder) -> None:
-    """Give an encoder the lower layers, term weights and order of heads and neurons of a trained one.
+def blend(encoder: Encoder, trained: Encoder) -> set[int]:
+    """Give an encoder the lower layers, readouts and order of heads and neurons of a trained one.
 
     Args:
         encoder: as its backbone is, in split layout; changed in place.
         trained: an encoder in joint layout that was trained from the same backbone; its heads and neurons may have
             another order, which is found and taken over.
+
+    Returns:
+        Depths of the exits that have its readouts.
 
     Raises:
         ValueError: the trained one has another shape, or comes from another backbone.
@@ -40,14 +45,19 @@ def blend(encoder: Encoder, trained: Encoder) -> None:
             f"lower: the checkpoint has other {', '.join(other)} than the backbone: name one that was trained from it"
         )
     for index in range(ours.distinct):  # none but BERT's can be in split layout
-        _blend(cast(Layer, encoder.layers[index]), cast(Layer, trained.layers[index]), share_of(index, ours.distinct))
+        share = share_of(index, ours.distinct)
+        _blend(cast(Layer, encoder.layers[index]), cast(Layer, trained.layers[index]), share)
     for own, found in zip(encoder.embeddings.parameters(), trained.embeddings.parameters(), strict=True):
         own.copy_(found)
-    for depth in set(encoder.exits) & set(trained.exits):
+    taken = set()
+    for depth in set(encoder.exits) & set(trained.exits) - {str(ours.layers)}:
         readout, known = encoder.exits[depth], trained.exits[depth]
-        if isinstance(readout, InteractionReadout) and isinstance(known, InteractionReadout):
-            readout.term.copy_(known.term)
-            readout.term_bias.copy_(known.term_bias)
+        if isinstance(readout, SplitReadout) and isinstance(known, InteractionReadout):
+            readout.cosine.zero_()
+            for name, value in known.named_parameters():
+                getattr(readout, name).copy_(value)
+            taken.add(int(depth))
+    return taken
 
 
 def share_of(index: int, layers: int) -> float:
@@ -67,7 +77,7 @@ def _blend(own: Layer, found: Layer, share: float) -> None:
     order = {"qkv": (1, heads), "qkv_bias": (1, heads), "out": (1, heads)}
     order |= {"up": (0, neurons), "up_bias": (0, neurons), "down": (1, neurons)}
     if hasattr(own, "cross"):
-        own.cross.copy_(own.cross[heads])
+        own.cross.copy_(own.cross[heads] * (1 - share))
     for name, parameter in own.named_parameters():
         if name == "cross":
             continue

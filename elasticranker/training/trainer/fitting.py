@@ -8,7 +8,7 @@ readouts that aren't there yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -30,13 +30,16 @@ class _States(NamedTuple):
 
 
 @torch.no_grad()
-def fit_exits(encoder: Encoder, samples: Iterable[StepData], temperature: float) -> None:
+def fit_exits(
+    encoder: Encoder, samples: Iterable[StepData], temperature: float, *, weighed: Collection[int] = ()
+) -> None:
     """Set every exit's projection, and its weights of cosine and MaxSim, by least squares.
 
     Args:
         encoder: in split layout; changed in place.
         samples: steps' worth of data with the teacher's vectors, on the encoder's device.
         temperature: of the teacher's scores: over it, they are what the exits' scores shall be, list by list.
+        weighed: depths whose exits' weights stay as they are.
     """
     steps: list[StepData] = []
     read: list[list[_States]] = []  # step, exit
@@ -60,6 +63,8 @@ def fit_exits(encoder: Encoder, samples: Iterable[StepData], temperature: float)
             readout.projection.copy_(
                 projection_by_least_squares([*texts, *((mean[index], there) for mean, there in lone)])
             )
+        if depth in weighed:
+            continue
         _weigh(readout, [(data, part[index]) for data, part in zip(steps, read, strict=True)], temperature)
 
 

@@ -74,6 +74,7 @@ class ElasticTrainer(Loop):
     ) -> None:
         settings = settings or TrainingSettings()
         self.backbone, self.data, self.lower = str(backbone), Path(data), lower
+        self.weighed: set[int] = set()  # depths whose exits have the readouts of `lower`
         self.sources = {"backbone": fingerprint(self.backbone), "data": digest(data)}
         if lower is not None:
             self.sources["lower"] = fingerprint(str(lower))
@@ -84,7 +85,11 @@ class ElasticTrainer(Loop):
             encoder, self.config, self.tokenizer = self.start.encoder, self.start.config, self.start.tokenizer
         else:
             encoder, self.config = from_hugging_face(
-                self.backbone, keep_head=False, split=settings.layout == "split", first_cross=settings.first_cross
+                self.backbone,
+                keep_head=False,
+                split=settings.layout == "split",
+                first_cross=settings.first_cross,
+                document_start=settings.document_start,
             )
             self.tokenizer = read_tokenizer(self.backbone, encoder.shape.vocabulary)
             pooling = read_settings(self.backbone, self.tokenizer, kind="SentenceTransformer").pooling
@@ -96,7 +101,7 @@ class ElasticTrainer(Loop):
         if lower is not None:
             if self.start is not None or not encoder.shape.split:
                 raise ValueError(f"lower={lower}: a head start is for a new run in split layout (--layout split)")
-            blend(encoder, load(str(lower)).encoder)
+            self.weighed = blend(encoder, load(str(lower)).encoder)
         self.encoder: Encoder = choose_exits(encoder, settings.depths).to(self.device).train()
         check_length(encoder, settings.max_length)
         self.encoder.embeddings.token.requires_grad_(not settings.freeze_tokens)
@@ -166,7 +171,8 @@ class ElasticTrainer(Loop):
         if self.start is not None:
             return
         if self.encoder.shape.split and settings.fit_steps:
-            fit_exits(self.encoder, self._samples(settings.fit_steps, "fitting exits"), settings.temperature)
+            samples = self._samples(settings.fit_steps, "fitting exits")
+            fit_exits(self.encoder, samples, settings.temperature, weighed=self.weighed)
         if self.lower is None:
             self.order()
 

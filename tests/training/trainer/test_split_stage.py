@@ -139,7 +139,7 @@ def test_queries_alone_are_trained_with(backbone: str, aligned: Path, tmp_path: 
 
 
 def test_queries_alone_need_split_layout_and_vectors(backbone: str, prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="lone_queries=4: pairs in joint layout"):
+    with pytest.raises(ValueError, match="lone_queries=4, document_start=0: pairs in joint layout"):
         settings(lone_queries=4)
     made = trainer(backbone, prepared, tmp_path / "run", align_full=0.0, align_exits=0.0, lone_queries=4)
     with pytest.raises(ValueError, match=r"lone_queries=4 needs .* data with vectors"):
@@ -215,7 +215,25 @@ def test_a_head_start_takes_the_lower_layers_and_leaves_the_last_one_the_backbon
     torch.testing.assert_close(  # in another order, which changes no sum
         encoder.layer(last).up.sum(0), plain.layer(last).up.sum(0), atol=1e-5, rtol=0
     )
-    assert torch.equal(encoder.exits["1"].term, trained.exits["1"].term)
+    for name, value in trained.exits["1"].named_parameters():
+        assert torch.equal(getattr(encoder.exits["1"], name), value)
+    assert not encoder.layer(0).cross.any() and (encoder.layer(last).cross == -4).all()
+
+
+def test_its_readouts_stay_where_they_are_when_exits_are_fitted(
+    backbone: str, joint: Path, aligned: Path, tmp_path: Path
+) -> None:
+    """Of exits below the last; projections, which it has none of, are fitted."""
+    started = ElasticTrainer(
+        backbone, aligned, tmp_path / "run", settings(**(SPLIT | {"fit_steps": 4})), lower=joint, dtype="float32"
+    )
+    started.prepare_start()
+    trained = load(joint).encoder
+    for depth, readout in trained.exits.items():
+        made = started.encoder.exits[depth]
+        if int(depth) < started.encoder.shape.layers:
+            assert torch.equal(made.scale, readout.scale) and not made.cosine.any()
+            assert not torch.equal(made.projection, torch.eye(len(made.projection)))
 
 
 def test_a_head_start_from_another_backbone_is_refused(
