@@ -27,6 +27,7 @@ HELP = {  # in the order of --help
     "first_cross": "split: first layer, from 0, in which the two texts of a pair see each other",
     "fit_steps": "split: steps' worth of data by which least squares fits the exits before training (0: not at all)",
     "lone_queries": "split: queries a step that are read alone, for a dense retriever's query encoder",
+    "lone_documents": "split: documents a step that are read alone, likewise",
     "align_full": "split: weight of aligning the full model's vectors to the teacher's",
     "align_exits": "split: weight of the same at the other exits",
     "cross_rate": "split: factor on the learning rate of the biases on attention between texts",

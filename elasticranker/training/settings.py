@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 LAYOUTS = ("joint", "split")
 SAMPLINGS = ("sandwich", "random", "all", "none")
 QUERY_LAYERS = ("first", "spaced")
+APART = ("first_cross", "document_start", "lone_queries", "lone_documents")  # settings of split layout alone
 LOSSES = ("kl", "lce", "margin_mse", "ranknet", "bce")
 
 
@@ -50,6 +51,7 @@ class TrainingSettings:
         fit_steps: steps' worth of data by which the exits are fitted before training (0: they aren't).
         lone_queries: queries a step, over all processes, that are read alone and aligned: what a dense retriever's
             query encoder needs (0: none).
+        lone_documents: documents likewise: for one, where documents beside queries have a `document_start`.
         align_full: weight of `1 - cosine` of the full model's vectors to the teacher's.
         align_exits: weight of the same at the other exits, on average.
         cross_rate: factor on the learning rate for the biases on attention between texts.
@@ -96,6 +98,7 @@ class TrainingSettings:
     document_start: int = 0
     fit_steps: int = 16
     lone_queries: int = 0
+    lone_documents: int = 0
     align_full: float = 10.0
     align_exits: float = 3.0
     cross_rate: float = 100.0
@@ -123,11 +126,11 @@ class TrainingSettings:
             raise ValueError(f"prefixes={self.prefixes}: pairs in joint layout have none; give layout='split' too")
         if self.document_start < 0:
             raise ValueError(f"document_start={self.document_start}: a position, from 0")
-        if self.layout == "joint" and (self.first_cross or self.lone_queries or self.document_start):
+        apart = [name for name in APART if getattr(self, name)]
+        if self.layout == "joint" and apart:
+            given = ", ".join(f"{name}={getattr(self, name)}" for name in apart)
             raise ValueError(
-                f"first_cross={self.first_cross}, lone_queries={self.lone_queries}, document_start="
-                f"{self.document_start}: pairs in joint layout are read together in every layer; give layout='split' "
-                "too"
+                f"{given}: pairs in joint layout are read together in every layer; give layout='split' too"
             )
         if self.query_layers not in QUERY_LAYERS:
             raise ValueError(f"query_layers={self.query_layers!r}: choose from {', '.join(QUERY_LAYERS)}")

@@ -100,6 +100,7 @@ class Sampler:
             sources aren't drowned.
         lone_queries: queries a step (over all processes) that are read alone; needs an encoder in split layout and
             vectors.
+        lone_documents: documents a step, likewise.
         seed: of the draws.
         rank: of this process.
         processes: their number.
@@ -113,6 +114,7 @@ class Sampler:
     narrow_share: float = 0.25
     source_weights: dict[str, float] | None = None
     lone_queries: int = 0
+    lone_documents: int = 0
     seed: int = 0
     rank: int = 0
     processes: int = 1
@@ -146,9 +148,12 @@ class Sampler:
         narrow = max(1, round(self.narrow_share * len(rows))) if self.narrow_share else 0
         mine = slice(None) if whole else slice(self.rank, None, self.processes)
         data = self._assemble(rows[mine], chosen[mine], len(range(len(rows))[mine.start : narrow : mine.step]))
-        if not self.lone_queries:
-            return data
-        return data._replace(alone=self._alone(random.choice(self.all_rows, self.lone_queries)[mine]))
+        alone = []
+        if self.lone_queries:
+            alone += self._alone(0, random.choice(self.all_rows, self.lone_queries)[mine])
+        if self.lone_documents:
+            alone += self._alone(1, random.integers(len(self.documents), size=self.lone_documents)[mine])
+        return data._replace(alone=alone) if alone else data
 
     def validation(self, queries: int, candidates: int) -> list[StepData]:
         """Held-out groups in fixed order: the first `queries` (spread over the sources), their first `candidates`."""
@@ -214,19 +219,22 @@ class Sampler:
             batches.append(MicroBatch(batch, torch.tensor([p.position for p in part]), self._vectors(part)))
         return batches
 
-    def _alone(self, rows: np.ndarray) -> list[LoneTexts]:
-        """Queries by length, cut into few batches."""
-        if self.groups.vectors is None or not isinstance(self.encoder, SplitPairEncoder):
+    def _alone(self, which: int, rows: np.ndarray) -> list[LoneTexts]:
+        """Queries (`which` 0) or documents (1) by length, cut into few batches."""
+        encoder, name = self.encoder, ("lone_queries", "lone_documents")[which]
+        if self.groups.vectors is None or not isinstance(encoder, SplitPairEncoder):
             raise ValueError(
-                f"lone_queries={self.lone_queries} needs split layout, and data with vectors (prepare --vectors)"
+                f"{name}={getattr(self, name)} needs split layout, and data with vectors (prepare --vectors)"
             )
-        ordered = sorted(map(int, rows), key=lambda row: len(self.queries[row]))
+        texts = (self.queries, self.documents)[which]
+        most = (encoder.max_query_length, encoder.max_length - encoder.extra)[which]
+        size = (2 * self.batch_pairs, self.batch_pairs)[which]
+        ordered = sorted(map(int, rows), key=lambda row: len(texts[row]))
         batches = []
-        for start in range(0, len(ordered), 2 * self.batch_pairs):
-            part = ordered[start : start + 2 * self.batch_pairs]
-            cut = [self.queries[row][: self.encoder.max_query_length] for row in part]
-            vectors = torch.from_numpy(self.groups.vectors[0][part].astype(np.float32))
-            batches.append(LoneTexts(*self.encoder.alone(cut, 0), vectors))
+        for start in range(0, len(ordered), size):
+            part = ordered[start : start + size]
+            vectors = torch.from_numpy(self.groups.vectors[which][part].astype(np.float32))
+            batches.append(LoneTexts(*encoder.alone([texts[row][:most] for row in part], which), vectors))
         return batches
 
     def _vectors(self, part: list[_Placed]) -> Tensor | None:

@@ -136,6 +136,7 @@ class ElasticTrainer(Loop):
             narrow_share=settings.narrow_share if len(settings.widths) > 1 else 0.0,
             source_weights=settings.source_weights or None,
             lone_queries=settings.lone_queries,
+            lone_documents=settings.lone_documents,
             seed=settings.seed,
             rank=self.accelerator.process_index,
             processes=self.accelerator.num_processes,

@@ -122,8 +122,14 @@ def test_prefixes_that_would_be_ignored_are_refused() -> None:
         settings(prefixes=PREFIXES)
 
 
-def test_queries_alone_end_where_the_teacher_puts_them(backbone: str, aligned: Path, tmp_path: Path) -> None:
-    made = trainer(backbone, aligned, tmp_path / "run", lone_queries=6, groups_per_step=2)
+@pytest.mark.parametrize(
+    "alone", [{"lone_queries": 6}, {"lone_documents": 6}, {"lone_queries": 2, "lone_documents": 4}]
+)
+def test_texts_alone_end_where_the_teacher_puts_them(
+    backbone: str, aligned: Path, tmp_path: Path, alone: dict[str, int]
+) -> None:
+    """Whatever the positions of documents beside queries."""
+    made = trainer(backbone, aligned, tmp_path / "run", **alone, groups_per_step=2, document_start=5)
     data = made.sampler.step(0)
     assert sum(len(batch.ids) for batch in data.alone) == 6
     distances = read_alone(made.encoder, data.alone, 1.0, torch.float32)
@@ -131,15 +137,16 @@ def test_queries_alone_end_where_the_teacher_puts_them(backbone: str, aligned: P
     assert float(distances[-1]) < 1e-3  # untrained, it is the teacher
 
 
-def test_queries_alone_are_trained_with(backbone: str, aligned: Path, tmp_path: Path) -> None:
-    made = trainer(backbone, aligned, tmp_path / "run", lone_queries=6)
+@pytest.mark.parametrize("kind", ["lone_queries", "lone_documents"])
+def test_texts_alone_are_trained_with(backbone: str, aligned: Path, tmp_path: Path, kind: str) -> None:
+    made = trainer(backbone, aligned, tmp_path / "run", **{kind: 6})
     data = made.step_data(0)
     far = data._replace(alone=[batch._replace(vectors=-batch.vectors) for batch in data.alone])
     assert float(made.module(far, [])[0]) > float(made.module(data, [])[0])
 
 
 def test_queries_alone_need_split_layout_and_vectors(backbone: str, prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="lone_queries=4, document_start=0: pairs in joint layout"):
+    with pytest.raises(ValueError, match=r"^lone_queries=4: pairs in joint layout"):
         settings(lone_queries=4)
     made = trainer(backbone, prepared, tmp_path / "run", align_full=0.0, align_exits=0.0, lone_queries=4)
     with pytest.raises(ValueError, match=r"lone_queries=4 needs .* data with vectors"):
