@@ -71,7 +71,7 @@ def query_of(engine: Engine, queries: list[str], documents: list[str], plan: Pla
     return Query(pairs, None, plan, int(share * engine.full_cost(pairs)))
 
 
-@pytest.fixture(scope="module", params=[(0, 0), (1, 5), (2, 0), (3, 5)], ids=str)
+@pytest.fixture(scope="module", params=[(0, 0), (1, 0), (2, 0), (3, 0), (0, 5), (2, 5)], ids=str)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     first_cross, document_start = request.param
     return engine_of(split(tmp_path_factory.mktemp("split"), first_cross=first_cross, document_start=document_start))
