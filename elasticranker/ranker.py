@@ -15,7 +15,7 @@ import pyterrier as pt
 
 from elasticranker.frames import Lists, floats, in_incoming_order
 from elasticranker.model.checkpoint import FIRST_STAGE, fingerprint, is_elastic, tuned_on
-from elasticranker.model.hub import check_name, resolve
+from elasticranker.model.hub import check_name, is_at_hand, resolve
 from elasticranker.model.loaded import Loaded, Settings, choose_device, choose_dtype
 from elasticranker.model.speed import TIME_MARGIN
 from elasticranker.planning.budget import Budget
@@ -498,7 +498,7 @@ class ElasticRanker(pt.Transformer):
         from elasticranker.planning.reach import TYPICAL, reach_in_words
 
         known = {"model": self.model, "budget": self.budget.words, "dtype": self.dtype}
-        if not (self.model == "default" or Path(self.model).is_dir() or self._loaded.is_ready):
+        if not (is_at_hand(self.model) or self._loaded.is_ready):
             return known | {"plan": "known once the model is fetched, which the first use does"}
         if self.dtype == "auto":
             device = choose_device(self.device)

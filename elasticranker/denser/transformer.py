@@ -18,7 +18,7 @@ from elasticranker.denser.encoders import DocEncoder, QueryEncoder, TextScorer, 
 from elasticranker.denser.remembering import Origin, refuse_other_index, remembering
 from elasticranker.model.checkpoint import fingerprint
 from elasticranker.model.dense import LoadedDense, refuse_dim, refuse_unfit, vectors_fingerprint
-from elasticranker.model.hub import check_name
+from elasticranker.model.hub import check_name, is_at_hand
 from elasticranker.model.loaded import Settings
 from elasticranker.planning.budget import Budget
 from elasticranker.planning.plan import SubNet
@@ -319,7 +319,7 @@ class ElasticDenser(BiEncoder):  # type: ignore[misc]
     def _facts(self) -> dict[str, str]:
         """What a notebook shows under the schematic. Reads a checkpoint that is at hand, and never fetches one."""
         known = {"model": self.model, "budget": f"{self.budget.words}, to encode a query", "dtype": self.dtype}
-        if self.model != "default" and not Path(self.model).is_dir():
+        if not (is_at_hand(self.model) or self._loaded.is_ready):
             return known | {"sub-networks": "known once the model is fetched, which the first use does"}
         choice = self._choice
         known["documents"] = f"{in_words(self.document_subnet)}, {self._size} dimensions"

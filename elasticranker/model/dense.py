@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from elasticranker.files import public_name, sha256
 from elasticranker.model.checkpoint import Checkpoint, fingerprint, load, read_manifest
-from elasticranker.model.hub import MANIFEST, resolve
+from elasticranker.model.hub import MANIFEST, is_at_hand, resolve
 from elasticranker.model.loaded import Settings, choose_device, choose_dtype
 from elasticranker.model.saved import prefixes_of, read_settings, read_tokenizer
 from elasticranker.planning.dense import DenseReading
@@ -39,7 +39,7 @@ def refuse_unfit(source: str | Path, dim: int | None = None) -> None:
     Raises:
         ValueError: it names what is missing, and what to do.
     """
-    if str(source) != "default" and not Path(source).is_dir():
+    if not is_at_hand(source):
         return
     folder = Path(resolve(source))
     if (folder / MANIFEST).exists():
@@ -136,6 +136,11 @@ class LoadedDense:
 
     def __reduce__(self) -> tuple[type[LoadedDense], tuple[Settings]]:
         return LoadedDense, (self.settings,)
+
+    @property
+    def is_ready(self) -> bool:
+        """Has somebody loaded the checkpoint?"""
+        return "checkpoint" in self.__dict__
 
     @cached_property
     def checkpoint(self) -> Checkpoint:

@@ -84,8 +84,8 @@ def export_sentence_transformer(checkpoint: Checkpoint, folder: str | Path, *, d
     ]
     write_json(folder / "modules.json", modules)
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": checkpoint.longest, "do_lower_case": False})
-    before = dict(zip(("query", "document"), checkpoint.prefixes, strict=True))
-    write_json(folder / "config_sentence_transformers.json", {"prompts": before, "similarity_fn_name": "cosine"})
+    saved = {"prompts": _prompts(checkpoint), "similarity_fn_name": "cosine"}
+    write_json(folder / "config_sentence_transformers.json", saved)
     pooling = writable_folder(folder / places[1])
     write_json(pooling / "config.json", {"word_embedding_dimension": hidden, "pooling_mode_mean_tokens": True})
     if readout.projected:
@@ -120,10 +120,9 @@ def export_vectors_onnx(checkpoint: Checkpoint, folder: str | Path, *, depth: in
     """
     subnet = SubNet(depth, width)
     _readout(checkpoint, subnet, folder)
-    before = dict(zip(("query", "document"), checkpoint.prefixes, strict=True))
     config = copy.deepcopy(checkpoint.config)
     family_of(config).cut(config, depth)
-    config.elasticranker = {"depth": depth, "width": width, "prefixes": before}
+    config.elasticranker = {"depth": depth, "width": width, "prefixes": _prompts(checkpoint)}
     texts = checkpoint.tokenizer(["a", "b c"], padding=True, return_tensors="pt")
     example = {name: texts[name] for name in ("input_ids", "attention_mask")}
     return write_graph(
@@ -154,6 +153,11 @@ class SubNetVectors(nn.Module):
         hidden = self.embeddings(ids, torch.zeros_like(ids), torch.float32)
         hidden = self.run_layers(hidden, self.layers(), padding_mask(blank, torch.float32))
         return cast(SplitReadout, self.readout).pooled(hidden, ~blank[:, None])[:, 0]
+
+
+def _prompts(checkpoint: Checkpoint) -> dict[str, str]:
+    """What is put before a text, by its kind."""
+    return dict(zip(("query", "document"), checkpoint.prefixes, strict=True))
 
 
 def _readout(checkpoint: Checkpoint, subnet: SubNet, folder: str | Path) -> SplitReadout:

@@ -49,6 +49,11 @@ WEIGHTS = [  # the first form that is there, of the model and of a head in modul
 ]
 
 
+def is_at_hand(source: str | Path) -> bool:
+    """Is it the shipped checkpoint or a folder, so that reading it asks no network?"""
+    return str(source) == "default" or Path(source).is_dir()
+
+
 def check_name(source: str | Path, revision: str | None = None) -> None:
     """Refuse a name that can't be a model's. Asks no network.
 
@@ -56,7 +61,7 @@ def check_name(source: str | Path, revision: str | None = None) -> None:
         ValueError: a folder that isn't there, a name that no repository can have, or a revision of a folder.
     """
     text = str(source)
-    local = text == "default" or Path(text).is_dir()
+    local = is_at_hand(text)
     if text == "default" and not (DEFAULT / MANIFEST).exists():
         raise ValueError(f"model='default': this installation carries no checkpoint in {DEFAULT}; name another model")
     if local and revision is not None:

@@ -120,9 +120,9 @@ def small_cross_encoder(collection: Collection, output: str | Path, *, queries: 
     """
     from elasticranker.files import new_folder
     from elasticranker.model.checkpoint import load
-    from elasticranker.model.export_dense import plain_encoder
     from elasticranker.training.elastifying.candidates import TRAIN, gather
     from elasticranker.training.elastifying.settings import ElastifySettings
+    from elasticranker.training.trainer.encoder_folder import save_encoder
 
     output = writable_folder(output)
     if not (output / "data").exists():
@@ -132,8 +132,7 @@ def small_cross_encoder(collection: Collection, output: str | Path, *, queries: 
     if not (output / "start").exists():
         default = load("default")
         with new_folder(output / "start") as folder:
-            plain_encoder(default.encoder, default.config, tuple(range(layers))).save_pretrained(folder)
-            default.tokenizer.save_pretrained(folder)
+            save_encoder(default.encoder, default.config, default.tokenizer, folder, kept=tuple(range(layers)))
     settings = Settings(negatives=3, learning_rate=1e-4, max_length=128)
     data = str(output / "data" / TRAIN)
     return train_cross_encoder(data, output / "model", start=str(output / "start"), settings=settings)

@@ -205,11 +205,12 @@ class Embeddings(nn.Module):
         After the `first` tokens a text of its own begins, a split pair's document. With `second`, all are a split
         pair's document.
         """
-        start = self.shape.document_start
-        parts = [self.positions(ids[:, :first])] if first else []
-        parts.append(self.positions(ids[:, first:], start if first or second else 0))
-        hidden = F.embedding(ids, self.token) + (torch.cat(parts, dim=-2) if first else parts[0])
-        if start and (first or second) and self.shape.types > 1:
+        start = self.shape.document_start if first or second else 0
+        places = self.positions(ids[:, first:], start)
+        if first:
+            places = torch.cat([self.positions(ids[:, :first]), places], dim=-2)
+        hidden = F.embedding(ids, self.token) + places
+        if start and self.shape.types > 1:
             types = (torch.arange(ids.shape[1], device=ids.device) >= first).long().expand_as(ids)
         if self.shape.types:
             hidden = hidden + F.embedding(types, self.segment)

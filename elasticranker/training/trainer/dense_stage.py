@@ -195,7 +195,11 @@ class DenseTrainer(Loop):
             check_widths(settings.widths, start.widths)
             return start
         encoder, config = from_hugging_face(
-            self.backbone, keep_head=False, split=True, first_cross=settings.first_cross
+            self.backbone,
+            keep_head=False,
+            split=True,
+            first_cross=settings.first_cross,
+            document_start=settings.document_start,
         )
         tokenizer = read_tokenizer(self.backbone, encoder.shape.vocabulary)
         saved = read_settings(self.backbone, tokenizer, kind="SentenceTransformer")

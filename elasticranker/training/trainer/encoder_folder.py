@@ -10,7 +10,9 @@ from elasticranker.model.export_dense import plain_encoder
 from elasticranker.model.huggingface import quiet
 
 
-def save_encoder(encoder: Encoder, config: Any, tokenizer: Any, folder: str | Path) -> Path:
+def save_encoder(
+    encoder: Encoder, config: Any, tokenizer: Any, folder: str | Path, *, kept: tuple[int, ...] | None = None
+) -> Path:
     """Write the body (embeddings and layers; no head, and no readout) as a Hugging Face encoder.
 
     Args:
@@ -18,8 +20,9 @@ def save_encoder(encoder: Encoder, config: Any, tokenizer: Any, folder: str | Pa
         config: the backbone's Hugging Face configuration.
         tokenizer: the backbone's.
         folder: where.
+        kept: layers (from 0), by default all.
     """
-    model = plain_encoder(encoder, config)
+    model = plain_encoder(encoder, config, kept)
     with quiet():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
