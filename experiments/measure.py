@@ -90,6 +90,12 @@ def studies(data: Path) -> list[Study]:
             (dev,),
         ),
         Study(
+            "long-documents-msmarco-dev-reduced",
+            (("-m", "experiments.long_documents", str(dev), "--queries", "60", *threads),),
+            (dev,),
+            tradeoff,
+        ),
+        Study(
             "online-trec-dl-2019",
             ((*online, "simulate", *dl), (*online, "load", *dl)),
             there,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from elasticranker.files import refuse_other_job, writable_folder
+from elasticranker.files import locked, refuse_other_job, writable_folder
 from elasticranker.progress import bar
 from elasticranker.training.data.array_cache import ArrayCache
 from elasticranker.training.data.groups import Groups, is_prepared, read_info
@@ -212,6 +212,7 @@ def prepare_folder(
 
     Raises:
         ValueError: the folder holds other data, or there is nothing to prepare.
+        BlockingIOError: another process is preparing it.
     """
     from elasticranker.training.data.open_sources import open_sources
 
@@ -225,19 +226,20 @@ def prepare_folder(
         **{name: place_name(value) if isinstance(value, str) else value for name, value in reading.items()},
         **{name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()},
     }
-    if is_prepared(output):
-        refuse_other_job(read_info(output).get("job", {}), job, place=output, remedy="choose another --output")
-        return output
-    cache = ArrayCache(output / "cache")
-    groups = prepare(open_sources(source, **reading), teacher, settings, cache=cache)
-    info = {
-        "job": job,
-        "teacher": teacher.name,
-        "temperature": round(groups.spread() / 2, 4) or 1.0,
-        "sources": groups.counts(),
-        "date": datetime.date.today().isoformat(),
-        "versions": versions(),
-    }
-    groups.save(output, info)
-    cache.clear()
+    with locked(output / ".lock", busy=f"{output} is being prepared by another process"):
+        if is_prepared(output):
+            refuse_other_job(read_info(output).get("job", {}), job, place=output, remedy="choose another --output")
+            return output
+        cache = ArrayCache(output / "cache")
+        groups = prepare(open_sources(source, **reading), teacher, settings, cache=cache)
+        info = {
+            "job": job,
+            "teacher": teacher.name,
+            "temperature": round(groups.spread() / 2, 4) or 1.0,
+            "sources": groups.counts(),
+            "date": datetime.date.today().isoformat(),
+            "versions": versions(),
+        }
+        groups.save(output, info)
+        cache.clear()
     return output

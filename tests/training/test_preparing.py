@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from elasticranker.files import locked
 from elasticranker.training.data.array_cache import ArrayCache
 from elasticranker.training.data.groups import Groups, digest, is_prepared, read_info
 from elasticranker.training.data.sources import Source, TrainingQuery, read_sources
@@ -115,6 +116,14 @@ def test_a_folder_is_prepared_once_and_refuses_other_data(tmp_path):
         prepare_folder(str(folder), teacher, made, negatives=None)
 
 
+def test_two_processes_dont_prepare_one_folder(tmp_path):
+    folder, prepared = write_source(tmp_path / "source"), tmp_path / "prepared"
+    prepared.mkdir()
+    with locked(prepared / ".lock", busy=""), pytest.raises(BlockingIOError, match="prepared by another process"):
+        prepare_folder(str(folder), OverlapTeacher(), prepared, negatives=None)
+    assert is_prepared(prepare_folder(str(folder), OverlapTeacher(), prepared, negatives=None))
+
+
 def test_a_cache_computes_an_array_once_and_a_folder_has_none_in_the_end(tmp_path):
     calls = []
 
@@ -129,6 +138,7 @@ def test_a_cache_computes_an_array_once_and_a_folder_has_none_in_the_end(tmp_pat
     assert len(calls) == 3
     prepare_folder(str(write_source(tmp_path / "source")), OverlapTeacher(), tmp_path / "prepared")
     assert sorted(path.name for path in (tmp_path / "prepared").iterdir()) == [
+        ".lock",
         "groups.npz",
         "prepared.json",
         "texts.json.gz",
