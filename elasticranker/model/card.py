@@ -23,6 +23,7 @@ class Source(NamedTuple):
 
 NOT_STATED = "not stated"
 NON_COMMERCIAL = "non-commercial research only"
+RESEARCH = "research use only"
 SOURCES = {  # by what a source's name begins with; the longest match counts
     "msmarco": Source("MS MARCO", NON_COMMERCIAL),
     "squadshifts": Source("SQuADShifts", "CC BY 4.0"),
@@ -30,6 +31,7 @@ SOURCES = {  # by what a source's name begins with; the longest match counts
     "boolq": Source("BoolQ", "CC BY-SA 3.0"),
     "natural-questions": Source("Natural Questions", "CC BY-SA 3.0"),
     "squad": Source("SQuAD", "CC BY-SA 4.0"),
+    "wikiqa": Source("WikiQA", RESEARCH),
 }
 CITED = (
     "The elastic structure and its training follow the first paper (its own models and numbers are not reproduced "
@@ -269,9 +271,10 @@ def _limits(checkpoint: Checkpoint) -> str:
         "on it.",
         "Texts of another language or kind than the training data's were not tested unless a table above says so.",
     ]
-    restricted = sorted({s.name for s in map(source_of, about.get("sources") or ()) if s.licence == NON_COMMERCIAL})
-    if restricted:
-        lines.append(f"The terms of {', '.join(restricted)} allow {NON_COMMERCIAL}: mind them before commercial use.")
+    sources = list(map(source_of, about.get("sources") or ()))
+    for licence in (NON_COMMERCIAL, RESEARCH):
+        if restricted := sorted({source.name for source in sources if source.licence == licence}):
+            lines.append(f"The terms of {', '.join(restricted)} allow {licence}: mind them before commercial use.")
     return "\n".join(f"- {line}" for line in [*lines, *about.get("limits", ())])
 
 

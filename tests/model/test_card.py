@@ -94,6 +94,7 @@ def test_sources_have_their_licences(known: Checkpoint) -> None:
         ("squadshifts-new-wiki", "CC BY 4.0"),
         ("natural-questions", "CC BY-SA 3.0"),
         ("irds:msmarco-passage/train/judged", "non-commercial research only"),
+        ("wikiqa", "research use only"),
         ("irds:beir/scifact/train", "not stated"),
     ],
 )

@@ -80,6 +80,7 @@ class ElasticTrainer(Loop):
             self.sources["lower"] = fingerprint(str(lower))
         super().__init__(output, settings, self.sources, **options)
         self.start: Checkpoint | None = load(self.backbone) if is_elastic(self.backbone) else None
+        self.earlier = self.start.provenance if self.start is not None else {}  # the story that goes on here
         if self.start is not None:
             check_widths(settings.widths, self.start.widths)
             encoder, self.config, self.tokenizer = self.start.encoder, self.start.config, self.start.tokenizer
@@ -101,7 +102,8 @@ class ElasticTrainer(Loop):
         if lower is not None:
             if self.start is not None or not encoder.shape.split:
                 raise ValueError(f"lower={lower}: a head start is for a new run in split layout (--layout split)")
-            self.weighed = blend(encoder, load(str(lower)).encoder)
+            head_start = load(str(lower))
+            self.weighed, self.earlier = blend(encoder, head_start.encoder), head_start.provenance
         self.encoder: Encoder = choose_exits(encoder, settings.depths).to(self.device).train()
         check_length(encoder, settings.max_length)
         self.encoder.embeddings.token.requires_grad_(not settings.freeze_tokens)
@@ -197,18 +199,17 @@ class ElasticTrainer(Loop):
         encoder = copy.deepcopy(self.encoder).cpu().eval()
         encoder.load_state_dict(weights)
         queries = {name: counts["queries"] for name, counts in self.sampler.groups.counts().items()}
-        earlier = self.start.provenance if self.start is not None else {}
         story = provenance(
             self.settings,
             self.progress,
-            backbone=earlier.get("backbone", place_name(self.backbone)),
+            backbone=self.earlier.get("backbone", place_name(self.backbone)),
             fingerprints=self.sources,
             teacher=read_info(self.data).get("teacher", ""),
-            sources=earlier.get("sources", {}) | queries,
+            sources=self.earlier.get("sources", {}) | queries,
             kept=kept,
         )
-        if self.start is not None:
-            story["before"] = gone_on_from(earlier)
+        if before := gone_on_from(self.earlier):
+            story["before"] = before
         checkpoint = replace(self.checkpoint, encoder=encoder, provenance=story)
         with renewed_folder(self.product) as folder:
             checkpoint.save(folder, card=model_card(checkpoint), dtype=self.stored)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +242,17 @@ def test_its_readouts_stay_where_they_are_when_exits_are_fitted(
         if int(depth) < started.encoder.shape.layers:
             assert torch.equal(made.scale, readout.scale) and not made.cosine.any()
             assert not torch.equal(made.projection, torch.eye(len(made.projection)))
+
+
+def test_the_story_of_a_head_start_is_kept(backbone: str, joint: Path, aligned: Path, tmp_path: Path) -> None:
+    """Its data, too: some of it may not be used for everything."""
+    earlier = load(joint)
+    told = earlier.provenance | {"sources": {"medquad": 7}}
+    head_start = replace(earlier, provenance=told).save(tmp_path / "earlier")
+    run = ElasticTrainer(backbone, aligned, tmp_path / "run", settings(**SPLIT), lower=head_start, dtype="float32")
+    story = load(run.train() / "checkpoint").provenance
+    assert story["before"]["done"] == earlier.provenance["done"]
+    assert story["sources"] == {"medquad": 7} | earlier.provenance["sources"]
 
 
 def test_a_head_start_from_another_backbone_is_refused(
