@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lower",
         metavar="ID|PATH",
         help="with --layout split: an elastic checkpoint in joint layout, trained from the same backbone, whose lower "
-        "layers are a head start ('default' for the one that ships)",
+        "layers are a head start",
     )
     parser.add_argument("--stage", choices=("rank", "align", "dense"), default="rank", help="(default: %(default)s)")
     group = parser.add_argument_group("running")

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from experiments.figures.__main__ import PAGES, ladder
+from experiments.figures import PAGES, ladder
 
 USED = sorted(
     {(page.name, name) for page in PAGES.glob("*.rst") for name in re.findall(r"\.\. image:: (\S+)", page.read_text())}

@@ -36,13 +36,18 @@ def blend(encoder: Encoder, trained: Encoder) -> set[int]:
         Depths of the exits that have its readouts.
 
     Raises:
-        ValueError: the trained one has another shape, or comes from another backbone.
+        ValueError: the trained one has another shape or layout, or comes from another backbone.
     """
     ours, theirs = encoder.shape, trained.shape
     sizes = ("family", "vocabulary", "positions", "layers", "hidden", "heads", "head_size", "neurons", "embedding")
     if other := [name for name in sizes if getattr(ours, name) != getattr(theirs, name)]:
         raise ValueError(
             f"lower: the checkpoint has other {', '.join(other)} than the backbone: name one that was trained from it"
+        )
+    if theirs.split:
+        raise ValueError(
+            "lower: the checkpoint is in split layout already: go on from it as the backbone (--backbone), or name one "
+            "in joint layout"
         )
     for index in range(ours.distinct):  # none but BERT's can be in split layout
         share = share_of(index, ours.distinct)

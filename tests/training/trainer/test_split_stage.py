@@ -265,5 +265,8 @@ def test_a_head_start_from_another_backbone_is_refused(
     foreign = other.save(tmp_path / "foreign")
     with pytest.raises(ValueError, match="name one that was trained from it"):
         ElasticTrainer(backbone, aligned, tmp_path / "run", settings(**SPLIT), lower=foreign, dtype="float32")
+    split = replace(other, encoder=trainer(backbone, aligned, tmp_path / "run").encoder).save(tmp_path / "split")
+    with pytest.raises(ValueError, match="in split layout already: go on from it as the backbone"):
+        ElasticTrainer(backbone, aligned, tmp_path / "run", settings(**SPLIT), lower=split, dtype="float32")
     with pytest.raises(ValueError, match="a head start is for a new run in split layout"):
         ElasticTrainer(backbone, aligned, tmp_path / "run", settings(), lower=joint, dtype="float32", resume=True)

@@ -1,6 +1,6 @@
 """Draw the documentation's pictures again, from the shipped checkpoint and Python's own documentation.
 
-With --trade-off, also the README's figure, from the output folder of `elasticranker experiment` on TREC DL 2019.
+One function a figure. The README's is the one of `elasticranker experiment`, in results/.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from elasticranker.display.style import Picture
 
-HERE = Path(__file__).parent
-PAGES = HERE.parents[1] / "elasticranker" / "pt_docs"
+PAGES = Path(__file__).parents[1] / "elasticranker" / "pt_docs"
 DOTS = 130  # an inch: for a screen
 PROGRAM = "python -m experiments.figures"
 EXAMPLES = """examples:
   python -m experiments.figures
-  python -m experiments.figures --trade-off out"""
+  python -m experiments.figures --output pictures"""
 
 
 def ladder() -> Picture:
@@ -41,13 +40,6 @@ def explained() -> Picture:
     return ElasticRanker(budget="10%", dtype="float32").explain(candidates).plot()
 
 
-def trade_off(folder: str | Path) -> Picture:
-    """Effectiveness against cost, from an experiment's folder."""
-    from elasticranker.evaluation import TradeOff
-
-    return TradeOff.read(folder).plot()
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; see the module's docstring.
 
@@ -58,13 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__, epilog=EXAMPLES, formatter_class=layout)
-    parser.add_argument("--trade-off", metavar="DIR", help="an experiment's output on TREC DL 2019")
     parser.add_argument("--output", metavar="DIR", help="one folder for all, instead of where the pages look for them")
     args = parser.parse_args(argv)
-    return guarded(PROGRAM, lambda: draw(args.output, args.trade_off))
+    return guarded(PROGRAM, lambda: draw(args.output))
 
 
-def draw(output: str | None, folder: str | None) -> None:
+def draw(output: str | None) -> None:
     """Draw and save the figures, and print where they are."""
     from elasticranker.files import writable_folder
 
@@ -72,8 +63,6 @@ def draw(output: str | None, folder: str | None) -> None:
     drawn = {pages / "ladder.png": ladder, pages / "explained.png": explained}
     for path, function in drawn.items():
         print(function().save(path, dots=DOTS))
-    if folder is not None:
-        print(trade_off(folder).save((HERE if output is None else pages) / "trec-dl-2019.png"))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,0 @@
-"""The documentation's pictures, one function a figure: `python -m experiments.figures`."""
