@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from elasticranker import ElasticRanker
 from elasticranker.commands.arguments import positive
 from elasticranker.commands.resuming import MEASURED
 from elasticranker.evaluation.candidates import Candidates
+from elasticranker.ranker import ElasticRanker
 
 PROGRAM = "python -m experiments.long_documents"
 BUDGETS = ("400 GFLOPs", "100 GFLOPs", "25 GFLOPs")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from elasticranker.training.tuning.calibrating import Reliability
     from elasticranker.training.tuning.tables import Table
 
+CALIBRATED = 20  # candidates a query: among more, next to all are not relevant, and every probability is small
 EXAMPLES = """examples:
   elasticranker calibrate --data ./validation --output calibrated
   elasticranker calibrate --model ./checkpoint --data irds:msmarco-passage/dev/small --candidates scoreddocs \\
@@ -40,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--candidates", default="bm25", metavar="bm25|RUN", help="what a first stage finds (default: %(default)s)"
     )
-    parser.add_argument("--k", type=positive, default=20, metavar="K", help="candidates a query (default: %(default)s)")
+    parser.add_argument(
+        "--k", type=positive, default=CALIBRATED, metavar="K", help="candidates a query (default: %(default)s)"
+    )
     parser.add_argument("--queries", type=positive, default=150, metavar="N", help="queries (default: %(default)s)")
     add_calibration_arguments(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the calibrated copy, a new one")

@@ -2,8 +2,8 @@
 
 Scores validation queries once with every sub-network, tries thousands of plans on those tables and stores the best of
 each budget in a copy of the checkpoint (--output). Prints the ladder, and how much of its quality holds on queries that
-it wasn't tuned on. On the same queries it calibrates the copy (`elasticranker calibrate` does that alone). The copy
-remembers the queries: an experiment leaves them out.
+it wasn't tuned on. On the first 20 candidates of the same queries it calibrates the copy (`elasticranker calibrate`
+does that alone). The copy remembers the queries: an experiment leaves them out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from elasticranker.commands.arguments import add_model_arguments, make_ranker, positive
-from elasticranker.commands.calibrate import add_calibration_arguments, draw_strangers, store
+from elasticranker.commands.calibrate import CALIBRATED, add_calibration_arguments, draw_strangers, store
 from elasticranker.commands.card import card_of, elastic_folder, write_card
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def run(args: argparse.Namespace) -> None:
         copy_checkpoint(source, folder)
         # A ladder beside BM25's leaves the scale of scores as it is: that one's plans rely on it.
         if args.tuned_stage == FIRST_STAGE or not ranker.checkpoint.calibration.lines:
-            store(folder, ranker, collection, candidates, tables, strange, level)
+            best = [table.head(CALIBRATED) for table in tables]
+            store(folder, ranker, collection, candidates, best, strange, level)
         set_ladder(folder, ladder, tuned_on, first_stage=args.tuned_stage)
         write_card(card_of(folder, name=folder.name), folder / "README.md")
     print(f"wrote {args.output}, a copy of {args.model} with this ladder")

@@ -51,6 +51,19 @@ class Table:
             ranking: Ranking = stop.value
             return ranking
 
+    def head(self, count: int) -> Table:
+        """The table of the first candidates alone."""
+        known, cut = self.candidates, slice(count)
+        candidates = Candidates(
+            known.tokens[cut],
+            known.slots if isinstance(known.slots, int) else known.slots[cut],
+            None if known.prior is None else known.prior[cut],
+            None if known.texts is None else known.texts[cut],
+            {tokens: lengths[cut] for tokens, lengths in known.short.items()},
+        )
+        scores = {subnet: values[cut] for subnet, values in self.scores.items()}
+        return Table(candidates, scores, self.labels[cut], self.full)
+
     def full_cost(self, cost: CostModel) -> int:
         """FLOPs of the whole model over the candidates."""
         return self.candidates.whole(cost, self.full)

@@ -62,6 +62,26 @@ def test_a_replayed_plan_ranks_as_the_engine_does(tmp_path: Path) -> None:
         assert replayed.spend.tolist() == ranked.spend.tolist()
 
 
+def test_the_head_of_a_table_is_the_table_of_the_first_candidates(tmp_path: Path) -> None:
+    checkpoint = elastic(tmp_path)
+    engine = engine_of(checkpoint)
+    query = engine.pairs.tokens(["who copies the folder"])[0]
+    pairs = [engine.pairs.pair(query, text) for text in engine.pairs.tokens(WORDS)]
+    prior, labels = -np.arange(float(len(pairs))), np.ones(len(pairs))
+    (table,), (first,) = (
+        make_tables(engine, [(pairs[:n], prior[:n], labels[:n])], checkpoint.widths, cuts=[4]) for n in (len(pairs), 7)
+    )
+    head = table.head(7)
+    assert head.full_cost(engine.cost) == first.full_cost(engine.cost) and len(head.labels) == 7
+    for subnet, scores in first.scores.items():
+        np.testing.assert_allclose(head.scores[subnet], scores, atol=1e-5)
+    plan = Plan((Stage(SubNet(1, tokens=4), 0.3, 0.5), Stage(SubNet(3), 0.7)))
+    budget = int(0.5 * first.full_cost(engine.cost))
+    assert head.replay(plan, engine.cost, budget).order.tolist() == (
+        first.replay(plan, engine.cost, budget).order.tolist()
+    )
+
+
 def test_ndcg_is_that_of_trec_eval() -> None:
     import ir_measures
 
