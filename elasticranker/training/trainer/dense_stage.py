@@ -29,11 +29,10 @@ from elasticranker.progress import bar
 from elasticranker.training.data.batches import each_tensor
 from elasticranker.training.data.dense_texts import VectorBatch, VectorSampler, VectorStep
 from elasticranker.training.data.groups import Groups, digest, read_info
-from elasticranker.training.origin import place_name
 from elasticranker.training.settings import TrainingSettings
 from elasticranker.training.trainer.fitting import projection_by_least_squares
 from elasticranker.training.trainer.loop import Loop
-from elasticranker.training.trainer.provenance import gone_on_from, provenance
+from elasticranker.training.trainer.provenance import provenance_after
 from elasticranker.training.trainer.rank_stage import check_length, check_widths, choose_exits
 from elasticranker.training.trainer.step import exit_shares
 
@@ -269,20 +268,18 @@ class DenseTrainer(Loop):
         """Write the elastic checkpoint, its sub-networks rated by what held-out queries get from them."""
         encoder = copy.deepcopy(self.encoder).eval()
         encoder.load_state_dict(weights)
-        earlier = self.start.provenance
         queries = {name: counts["queries"] for name, counts in self.sampler.groups.counts().items()}
-        story = provenance(
+        story = provenance_after(
+            self.start.provenance,
             self.settings,
             self.progress,
-            backbone=earlier.get("backbone", place_name(self.backbone)),
+            backbone=self.backbone,
             fingerprints=self.sources,
             teacher=read_info(self.data).get("teacher", ""),
-            sources=earlier.get("sources", {}) | queries,
+            sources=queries,
             stage=self.stage,
             kept=kept,
         )
-        if before := gone_on_from(earlier):
-            story["before"] = before
         reading = replace(self.checkpoint.dense, rated=self._rated(encoder))
         checkpoint = replace(self.checkpoint, encoder=encoder.cpu(), dense=reading, provenance=story)
         with renewed_folder(self.product) as folder:

@@ -23,13 +23,12 @@ from elasticranker.model.saved import read_settings, read_tokenizer
 from elasticranker.progress import bar
 from elasticranker.training.data.batches import Sampler, StepData, each_tensor
 from elasticranker.training.data.groups import Groups, digest, read_info
-from elasticranker.training.origin import place_name
 from elasticranker.training.settings import TrainingSettings
 from elasticranker.training.trainer.blending import blend
 from elasticranker.training.trainer.fitting import fit_exits
 from elasticranker.training.trainer.loop import Loop
 from elasticranker.training.trainer.ordering import order_by_importance
-from elasticranker.training.trainer.provenance import gone_on_from, provenance
+from elasticranker.training.trainer.provenance import provenance_after
 from elasticranker.training.trainer.step import ElasticStep
 from elasticranker.training.trainer.validation import validate
 
@@ -199,17 +198,16 @@ class ElasticTrainer(Loop):
         encoder = copy.deepcopy(self.encoder).cpu().eval()
         encoder.load_state_dict(weights)
         queries = {name: counts["queries"] for name, counts in self.sampler.groups.counts().items()}
-        story = provenance(
+        story = provenance_after(
+            self.earlier,
             self.settings,
             self.progress,
-            backbone=self.earlier.get("backbone", place_name(self.backbone)),
+            backbone=self.backbone,
             fingerprints=self.sources,
             teacher=read_info(self.data).get("teacher", ""),
-            sources=self.earlier.get("sources", {}) | queries,
+            sources=queries,
             kept=kept,
         )
-        if before := gone_on_from(self.earlier):
-            story["before"] = before
         checkpoint = replace(self.checkpoint, encoder=encoder, provenance=story)
         with renewed_folder(self.product) as folder:
             checkpoint.save(folder, card=model_card(checkpoint), dtype=self.stored)
