@@ -24,6 +24,7 @@ HELP = {  # in the order of --help
     "layout": "query and document as one text (joint), or each as the backbone reads it as a bi-encoder (split)",
     "prefixes": "split: put before queries and documents, such as 'query: ' 'passage: '",
     "document_start": "split: first position of documents, as behind a query; 16 with --lower",
+    "lower_layers": "split: layers, from the first, that --lower gives whole; 0: a third of them",
     "first_cross": "split: first layer, from 0, in which the two texts of a pair see each other",
     "fit_steps": "split: steps' worth of data by which least squares fits the exits before training (0: not at all)",
     "lone_queries": "split: queries a step that are read alone, for a dense retriever's query encoder",

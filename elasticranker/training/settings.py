@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 LAYOUTS = ("joint", "split")
 SAMPLINGS = ("sandwich", "random", "all", "none")
 QUERY_LAYERS = ("first", "spaced")
-APART = ("first_cross", "document_start", "lone_queries", "lone_documents")  # settings of split layout alone
+# Settings of split layout alone.
+APART = ("first_cross", "document_start", "lower_layers", "lone_queries", "lone_documents")
 LOSSES = ("kl", "lce", "margin_mse", "ranknet", "bce")
 
 
@@ -46,6 +47,8 @@ class TrainingSettings:
         prefixes: put before queries and documents in split layout.
         document_start: first position of documents, as behind a query of so many tokens; 0 reads them as texts alone.
             What `lower` gives wants 16. Split layout only.
+        lower_layers: layers, from the first, that a head start gives whole; above them its share falls to none in the
+            last (0: a third of the layers). Split layout only.
         first_cross: layers, from the first on, in which the two texts of a pair don't see each other; split layout
             only, as is all up to `cross_rate`.
         fit_steps: steps' worth of data by which the exits are fitted before training (0: they aren't).
@@ -96,6 +99,7 @@ class TrainingSettings:
     prefixes: tuple[str, str] = ("", "")
     first_cross: int = 0
     document_start: int = 0
+    lower_layers: int = 0
     fit_steps: int = 16
     lone_queries: int = 0
     lone_documents: int = 0

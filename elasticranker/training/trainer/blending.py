@@ -3,7 +3,8 @@
 What layers learned for shallow exits they go on doing where they find what they know: documents' positions behind the
 query's (`document_start`), and attention between the two texts, which is open where a layer is the checkpoint's. The
 backbone's own upper layers are what makes the full model its teacher, so that a layer's weights go from the
-checkpoint's, in the first third of the layers, evenly to the backbone's in the last one, and attention closes likewise.
+checkpoint's, in the first layers (a third of them, where nothing else is asked), evenly to the backbone's in the last
+one, and attention closes likewise.
 Both lie in one basin (Wortsman et al. 2022, *Model soups*): a mean of the two works as they do, and a training joins
 the rest. Exits below full depth begin with the checkpoint's own readouts.
 """
@@ -24,13 +25,14 @@ SAME = 0.6  # least mean cosine of matched units: other backbones' have none
 
 
 @torch.no_grad()
-def blend(encoder: Encoder, trained: Encoder) -> set[int]:
+def blend(encoder: Encoder, trained: Encoder, whole: int = 0) -> set[int]:
     """Give an encoder the lower layers, readouts and order of heads and neurons of a trained one.
 
     Args:
         encoder: as its backbone is, in split layout; changed in place.
         trained: an encoder in joint layout that was trained from the same backbone; its heads and neurons may have
             another order, which is found and taken over.
+        whole: layers, from the first, that are the trained one's (0: a third of them).
 
     Returns:
         Depths of the exits that have its readouts.
@@ -50,7 +52,7 @@ def blend(encoder: Encoder, trained: Encoder) -> set[int]:
             "in joint layout"
         )
     for index in range(ours.distinct):  # none but BERT's can be in split layout
-        share = share_of(index, ours.distinct)
+        share = share_of(index, ours.distinct, whole)
         _blend(cast(Layer, encoder.layers[index]), cast(Layer, trained.layers[index]), share)
     for own, found in zip(encoder.embeddings.parameters(), trained.embeddings.parameters(), strict=True):
         own.copy_(found)
@@ -65,15 +67,18 @@ def blend(encoder: Encoder, trained: Encoder) -> set[int]:
     return taken
 
 
-def share_of(index: int, layers: int) -> float:
-    """The trained one's share of layer `index` (from 0): 1 in the first third, then evenly down to 0 in the last.
+def share_of(index: int, layers: int, whole: int = 0) -> float:
+    """The trained one's share of layer `index` (from 0): 1 in the first `whole`, then evenly down to 0 in the last.
+
+    Without `whole` it is a third of the layers.
 
     Example:
         >>> [share_of(index, 6) for index in range(6)]
         [1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
+        >>> [share_of(index, 6, whole=4) for index in range(6)]
+        [1.0, 1.0, 1.0, 1.0, 0.5, 0.0]
     """
-    third = layers // 3
-    return min(1.0, (layers - 1 - index) / max(1, layers - third))
+    return min(1.0, (layers - 1 - index) / max(1, layers - (whole or layers // 3)))
 
 
 def _blend(own: Layer, found: Layer, share: float) -> None:
