@@ -4,9 +4,8 @@ What layers learned for shallow exits they go on doing where they find what they
 query's (`document_start`), and attention between the two texts, which is open where a layer is the checkpoint's. The
 backbone's own upper layers are what makes the full model its teacher, so that a layer's weights go from the
 checkpoint's, in the first layers (a third of them, where nothing else is asked), evenly to the backbone's in the last
-one, and attention closes likewise.
-Both lie in one basin (Wortsman et al. 2022, *Model soups*): a mean of the two works as they do, and a training joins
-the rest. Exits below full depth begin with the checkpoint's own readouts.
+one, and attention closes likewise. Both lie in one basin (Wortsman et al. 2022, *Model soups*): a mean of the two works
+as they do, and a training joins the rest. Exits below full depth begin with the checkpoint's own readouts.
 """
 
 from __future__ import annotations

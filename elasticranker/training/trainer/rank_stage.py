@@ -102,10 +102,8 @@ class ElasticTrainer(Loop):
             if self.start is not None or not encoder.shape.split:
                 raise ValueError(f"lower={lower}: a head start is for a new run in split layout (--layout split)")
             head_start = load(str(lower))
-            self.weighed, self.earlier = (
-                blend(encoder, head_start.encoder, settings.lower_layers),
-                head_start.provenance,
-            )
+            self.weighed = blend(encoder, head_start.encoder, settings.lower_layers)
+            self.earlier = head_start.provenance
         self.encoder: Encoder = choose_exits(encoder, settings.depths).to(self.device).train()
         check_length(encoder, settings.max_length)
         self.encoder.embeddings.token.requires_grad_(not settings.freeze_tokens)
