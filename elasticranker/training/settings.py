@@ -130,6 +130,8 @@ class TrainingSettings:
             raise ValueError(f"prefixes={self.prefixes}: pairs in joint layout have none; give layout='split' too")
         if self.document_start < 0:
             raise ValueError(f"document_start={self.document_start}: a position, from 0")
+        if self.lower_layers < 0:
+            raise ValueError(f"lower_layers={self.lower_layers}: a number of layers, or 0 for a third of them")
         apart = [name for name in APART if getattr(self, name)]
         if self.layout == "joint" and apart:
             given = ", ".join(f"{name}={getattr(self, name)}" for name in apart)

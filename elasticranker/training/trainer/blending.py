@@ -37,7 +37,7 @@ def blend(encoder: Encoder, trained: Encoder, whole: int = 0) -> set[int]:
         Depths of the exits that have its readouts.
 
     Raises:
-        ValueError: the trained one has another shape or layout, or comes from another backbone.
+        ValueError: the trained one has another shape or layout, comes from another backbone, or would give all layers.
     """
     ours, theirs = encoder.shape, trained.shape
     sizes = ("family", "vocabulary", "positions", "layers", "hidden", "heads", "head_size", "neurons", "embedding")
@@ -49,6 +49,10 @@ def blend(encoder: Encoder, trained: Encoder, whole: int = 0) -> set[int]:
         raise ValueError(
             "lower: the checkpoint is in split layout already: go on from it as the backbone (--backbone), or name one "
             "in joint layout"
+        )
+    if whole >= ours.layers:
+        raise ValueError(
+            f"lower_layers={whole}: the backbone has {ours.layers} layers, of which the last one at least stays its own"
         )
     for index in range(ours.distinct):  # none but BERT's can be in split layout
         share = share_of(index, ours.distinct, whole)

@@ -98,6 +98,10 @@ class ElasticTrainer(Loop):
                     f"backbone {backbone} makes vectors by {pooling}, but split layout compares the means of the "
                     "texts' states: give a backbone whose vectors are means, or layout='joint' (--layout joint)"
                 )
+        if lower is None and settings.lower_layers:
+            raise ValueError(
+                f"lower_layers={settings.lower_layers}: layers of a head start, and none is named; give lower (--lower)"
+            )
         if lower is not None:
             if self.start is not None or not encoder.shape.split:
                 raise ValueError(f"lower={lower}: a head start is for a new run in split layout (--layout split)")

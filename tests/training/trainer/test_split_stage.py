@@ -242,6 +242,18 @@ def test_a_head_start_gives_as_many_layers_as_it_is_asked_for(
     assert (started.encoder.layer(last).cross == -4).all()
 
 
+def test_a_head_start_of_all_layers_or_of_nothing_is_refused(
+    backbone: str, joint: Path, aligned: Path, tmp_path: Path
+) -> None:
+    layers = load(joint).encoder.shape.layers
+    with pytest.raises(ValueError, match=f"lower_layers={layers}: the backbone has {layers} layers"):
+        ElasticTrainer(backbone, aligned, tmp_path / "all", settings(**SPLIT, lower_layers=layers), lower=joint)
+    with pytest.raises(ValueError, match=r"lower_layers=1: .* give lower"):
+        ElasticTrainer(backbone, aligned, tmp_path / "none", settings(**SPLIT, lower_layers=1))
+    with pytest.raises(ValueError, match="lower_layers=-1"):
+        settings(**SPLIT, lower_layers=-1)
+
+
 def test_its_readouts_stay_where_they_are_when_exits_are_fitted(
     backbone: str, joint: Path, aligned: Path, tmp_path: Path
 ) -> None:
