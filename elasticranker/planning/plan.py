@@ -217,6 +217,7 @@ class _State:
         count = len(candidates.tokens)
         self.reached = np.full(count, -1)
         self.own = np.full((len(stages), count), np.nan)  # each stage's scores
+        self.values: dict[int, Floats] = {}  # what it ranks by, until more are scored
         self.spend = np.zeros(count, dtype=np.int64)
         self.spent = 0
         self.read: dict[int, list[SubNet]] = {}  # query text to the sub-networks that it went through alone
@@ -235,9 +236,11 @@ class _State:
         if not len(earlier):
             return
         origin = int(earlier.max())
-        queue = self._best_first(origin)
         subnet = self.stages[index].subnet
         prices = self.candidates.costs(self.cost, subnet, self._subnet(origin))
+        if prices[self.reached == origin].min() > allowance:
+            return
+        queue = self._best_first(origin)
         if any_that_fits:
             chosen = self._fitting(subnet, queue[: self._near(origin, queue)], prices, allowance)
         else:
@@ -251,9 +254,11 @@ class _State:
         self.stopped = not done.all()
         chosen = chosen[done]
         paid = prices[chosen] + self._dues(subnet, chosen)
-        for text in {self.candidates.text(int(candidate)) for candidate in chosen}:
+        for candidate in self._firsts(chosen):
+            text = self.candidates.text(int(chosen[candidate]))
             self.read.setdefault(text, []).append(SubNet(min(subnet.depth, self.cost.apart), subnet.width))
         self.own[index, chosen] = scores[done]
+        self.values.pop(index, None)
         self.reached[chosen] = index
         self.spend[chosen] += paid
         self.spent += int(paid.sum())
@@ -262,10 +267,15 @@ class _State:
         """`[m]` what the first candidate of each query text in a queue pays for the text, 0 for the others."""
         dues = np.zeros(len(queue), dtype=np.int64)
         if self.cost.apart and len(queue):
-            texts = np.zeros(len(queue), int) if self.candidates.texts is None else self.candidates.texts[queue]
-            for first in np.unique(texts, return_index=True)[1]:
+            for first in self._firsts(queue):
                 dues[first] = self._due(subnet, int(queue[first]))
         return dues
+
+    def _firsts(self, queue: Integers) -> Sequence[int]:
+        """Places of the first candidate of each query text in a queue."""
+        if self.candidates.texts is None:
+            return range(min(1, len(queue)))
+        return [int(place) for place in np.unique(self.candidates.texts[queue], return_index=True)[1]]
 
     def _due(self, subnet: SubNet, candidate: int) -> int:
         read = self.read.get(self.candidates.text(candidate), ())
@@ -289,12 +299,14 @@ class _State:
 
     def _values(self, index: int) -> Floats:
         """`[n]` what stage `index` ranks by: its scores, plus its prior weight times the incoming ones."""
-        values: Floats = self.own[index]
-        weight = self.stages[index].prior
-        if weight and self.prior is not None:
-            scored = values[~np.isnan(values)]
-            values = values + weight * (float(scored.std()) if len(scored) > 1 else 1.0) * self.prior
-        return values
+        if index not in self.values:
+            values: Floats = self.own[index]
+            weight = self.stages[index].prior
+            if weight and self.prior is not None:
+                scored = values[~np.isnan(values)]
+                values = values + weight * (float(scored.std()) if len(scored) > 1 else 1.0) * self.prior
+            self.values[index] = values
+        return self.values[index]
 
     def _best_first(self, index: int) -> Integers:
         """Candidates that reached stage `index` and no further, best first; ties in incoming order."""

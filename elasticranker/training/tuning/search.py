@@ -15,6 +15,7 @@ from elasticranker.training.tuning.tables import Table
 
 SHARES = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.35, 0.5, 0.7)
 NARROW_BELOW = 0.2
+ROUNDS = 5  # of variations of the best plan so far: one leaves the best of a few hundred random plans nearly as it is
 PRIORS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 Progress = Callable[[int], object]
 
@@ -56,8 +57,9 @@ def tune(
     """Find the best plan for each share.
 
     Random plans and variations of the cheaper rung's best are tried on a sample of the queries; the best quarter of
-    them is tried on twice as many, and so on (successive halving, Jamieson and Talwalkar 2016). Plans that need no
-    tuning (`simple_plans`) are tried on all of them, so that no rung is worse than those on these queries.
+    them is tried on four times as many, and so on (successive halving, Jamieson and Talwalkar 2016). Plans that need no
+    tuning (`simple_plans`) are tried on all of them, so that no rung is worse than those on these queries. Then the best
+    plan so far is varied, some rounds.
 
     Args:
         tables: of the validation queries.
@@ -88,12 +90,13 @@ def tune(
             plans += [vary(plan, subnets, random) for _ in range(trials // 6)]
         plans += [draw(subnets, random) for _ in range(max(0, trials - len(plans)))]
         best, quality = _halving(plans, tables, cost, share, random, simple)
-        refined = [vary(best, subnets, random) for _ in range(trials // 4)]
-        best, quality = _halving(refined, tables, cost, share, random, [best])
+        for _ in range(ROUNDS):
+            refined = [vary(best, subnets, random) for _ in range(trials // 4)]
+            best, quality = _halving(refined, tables, cost, share, random, [best])
         found.append(best)
         rungs.append(Rung(share, best, round(quality, 4)))
         if progress is not None:
-            progress(trials + len(refined))
+            progress(trials + ROUNDS * (trials // 4))
     return Ladder(tuple(rungs), full)
 
 
