@@ -58,8 +58,8 @@ def tune(
 
     Random plans and variations of the cheaper rung's best are tried on a sample of the queries; the best quarter of
     them is tried on four times as many, and so on (successive halving, Jamieson and Talwalkar 2016). Plans that need no
-    tuning (`simple_plans`) are tried on all of them, so that no rung is worse than those on these queries. Then the best
-    plan so far is varied, some rounds.
+    tuning (`simple_plans`) are tried on all of them, so that no rung is worse than those on these queries. Then the
+    best plan so far is varied, some rounds.
 
     Args:
         tables: of the validation queries.
