@@ -140,9 +140,14 @@ class Candidates:
 
     def whole(self, cost: CostModel, full: SubNet) -> int:
         """FLOPs of the whole model over all candidates."""
-        texts = np.zeros(len(self.tokens), int) if self.texts is None else self.texts
-        firsts = np.unique(texts, return_index=True)[1]
-        return int(self.costs(cost, full).sum()) + sum(self.once(cost, full, int(first)) for first in firsts)
+        firsts = self.firsts(np.arange(len(self.tokens)))
+        return int(self.costs(cost, full).sum()) + sum(self.once(cost, full, first) for first in firsts)
+
+    def firsts(self, queue: Integers) -> Sequence[int]:
+        """Places, in a queue of candidates, of the first one of each query text."""
+        if self.texts is None:
+            return range(min(1, len(queue)))
+        return [int(place) for place in np.unique(self.texts[queue], return_index=True)[1]]
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,7 @@ class _State:
         count = len(candidates.tokens)
         self.reached = np.full(count, -1)
         self.own = np.full((len(stages), count), np.nan)  # each stage's scores
-        self.values: dict[int, Floats] = {}  # what it ranks by, until more are scored
+        self.values = self.own.copy()  # what it ranks by
         self.spend = np.zeros(count, dtype=np.int64)
         self.spent = 0
         self.read: dict[int, list[SubNet]] = {}  # query text to the sub-networks that it went through alone
@@ -254,11 +259,11 @@ class _State:
         self.stopped = not done.all()
         chosen = chosen[done]
         paid = prices[chosen] + self._dues(subnet, chosen)
-        for candidate in self._firsts(chosen):
-            text = self.candidates.text(int(chosen[candidate]))
+        for place in self.candidates.firsts(chosen):
+            text = self.candidates.text(int(chosen[place]))
             self.read.setdefault(text, []).append(SubNet(min(subnet.depth, self.cost.apart), subnet.width))
         self.own[index, chosen] = scores[done]
-        self.values.pop(index, None)
+        self.values[index] = self._values(index)
         self.reached[chosen] = index
         self.spend[chosen] += paid
         self.spent += int(paid.sum())
@@ -266,16 +271,10 @@ class _State:
     def _dues(self, subnet: SubNet, queue: Integers) -> Integers:
         """`[m]` what the first candidate of each query text in a queue pays for the text, 0 for the others."""
         dues = np.zeros(len(queue), dtype=np.int64)
-        if self.cost.apart and len(queue):
-            for first in self._firsts(queue):
+        if self.cost.apart:
+            for first in self.candidates.firsts(queue):
                 dues[first] = self._due(subnet, int(queue[first]))
         return dues
-
-    def _firsts(self, queue: Integers) -> Sequence[int]:
-        """Places of the first candidate of each query text in a queue."""
-        if self.candidates.texts is None:
-            return range(min(1, len(queue)))
-        return [int(place) for place in np.unique(self.candidates.texts[queue], return_index=True)[1]]
 
     def _due(self, subnet: SubNet, candidate: int) -> int:
         read = self.read.get(self.candidates.text(candidate), ())
@@ -299,21 +298,19 @@ class _State:
 
     def _values(self, index: int) -> Floats:
         """`[n]` what stage `index` ranks by: its scores, plus its prior weight times the incoming ones."""
-        if index not in self.values:
-            values: Floats = self.own[index]
-            weight = self.stages[index].prior
-            if weight and self.prior is not None:
-                scored = values[~np.isnan(values)]
-                values = values + weight * (float(scored.std()) if len(scored) > 1 else 1.0) * self.prior
-            self.values[index] = values
-        return self.values[index]
+        values: Floats = self.own[index]
+        weight = self.stages[index].prior
+        if weight and self.prior is not None:
+            scored = values[~np.isnan(values)]
+            values = values + weight * (float(scored.std()) if len(scored) > 1 else 1.0) * self.prior
+        return values
 
     def _best_first(self, index: int) -> Integers:
         """Candidates that reached stage `index` and no further, best first; ties in incoming order."""
         members = np.flatnonzero(self.reached == index)
         if index < 0:
             return members
-        return members[np.argsort(-self._values(index)[members], kind="stable")]
+        return members[np.argsort(-self.values[index, members], kind="stable")]
 
     def _near(self, index: int, queue: Integers) -> int:
         """How many of stage `index`'s candidates, best first, are nearer to the best than to the middle of them.
@@ -322,7 +319,7 @@ class _State:
         """
         if index < 0 or not len(queue):
             return len(queue)
-        values = self._values(index)[queue]
+        values = self.values[index, queue]
         return int((values >= (values[0] + np.median(values)) / 2).sum())
 
     def ranking(self) -> Ranking:

@@ -98,16 +98,16 @@ class ElasticTrainer(Loop):
                     f"backbone {backbone} makes vectors by {pooling}, but split layout compares the means of the "
                     "texts' states: give a backbone whose vectors are means, or layout='joint' (--layout joint)"
                 )
-        if lower is None and settings.lower_layers:
-            raise ValueError(
-                f"lower_layers={settings.lower_layers}: layers of a head start, and none is named; give lower (--lower)"
-            )
         if lower is not None:
             if self.start is not None or not encoder.shape.split:
                 raise ValueError(f"lower={lower}: a head start is for a new run in split layout (--layout split)")
             head_start = load(str(lower))
             self.weighed = blend(encoder, head_start.encoder, settings.lower_layers)
             self.earlier = head_start.provenance
+        elif settings.lower_layers:
+            raise ValueError(
+                f"lower_layers={settings.lower_layers}: layers of a head start, and none is named; give lower (--lower)"
+            )
         self.encoder: Encoder = choose_exits(encoder, settings.depths).to(self.device).train()
         check_length(encoder, settings.max_length)
         self.encoder.embeddings.token.requires_grad_(not settings.freeze_tokens)
