@@ -17,7 +17,8 @@ from elasticranker.serving.schedule import ElasticSchedule
 from elasticranker.serving.scoring import RankerScorer
 
 BUDGETS = ["full", "50%", "25%", "10%", "5%"]
-RELEVANT, OFF_TOPIC = 0.4, 0.1  # 10 % of few short pairs pays for three narrow layers, which say 0.41 of Paris
+RELEVANT, OFF_TOPIC = 0.5, 0.1
+LESS = {("capital city of france", "10%"): 0.4}  # it pays for three narrow layers, which say 0.41 of Paris in company
 TICK, BREAD, EMPTY = "a deer tick is a small arachnid", "how to bake bread", ""
 CASES = {
     "what is a deer tick": (TICK, [BREAD, EMPTY, "the stock market fell on monday"]),
@@ -53,7 +54,7 @@ def test_a_threshold_tells_relevant_from_off_topic_at_every_budget(http: Any, qu
     good, others = CASES[query]
     for texts in ([good, *others], [*others, good]):
         scores = dict(zip(texts, relevance(http, query, texts, budget), strict=True))
-        assert scores[good] > RELEVANT
+        assert scores[good] > LESS.get((query, budget), RELEVANT)
         assert all(scores[text] < OFF_TOPIC for text in others)
     assert relevance(http, query, [good], budget)[0] > RELEVANT
     assert relevance(http, query, [BREAD], budget)[0] < OFF_TOPIC
