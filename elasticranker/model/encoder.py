@@ -192,13 +192,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
 class Group:
     """Texts of one padded length inside a batch: `size` texts of `tokens` tokens, and their `padding_mask`.
 
-    For pairs in split layout, `across` is 1 where a token of the one text looks at the other text, else 0.
+    For pairs in split layout the `first` tokens are the one text and the others the other; 0 for texts alone.
     """
 
     size: int
     tokens: int
     padding: Tensor  # [B, 1, 1, T]
-    across: Tensor | None = None  # [T, T]
+    first: int = 0
     made: dict[Hashable, Tensor] = field(default_factory=dict, repr=False)
 
     def once(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
@@ -207,9 +207,14 @@ class Group:
             self.made[key] = make()
         return self.made[key]
 
-    def mask(self, cross: Tensor) -> Tensor:
-        """What is added to attention logits, given a layer's bias `[h]` on attention between texts."""
-        return self.padding if self.across is None else self.padding + self.across * cross[:, None, None]
+    def others(self) -> Tensor:
+        """For each of the two texts of split pairs, `[2, T]` 1 at the other one's tokens, else 0."""
+
+        def make() -> Tensor:
+            second = torch.arange(self.tokens, device=self.padding.device) >= self.first
+            return torch.stack([second, ~second]).to(self.padding.dtype)
+
+        return self.once("others", make)
 
 
 def joined(parts: list[Tensor]) -> Tensor:
@@ -244,14 +249,6 @@ def padding_mask(blank: Tensor, dtype: torch.dtype) -> Tensor:
     mask = torch.zeros(blank.shape, dtype=dtype, device=blank.device)
     # Half of the least number: a bias may be added to it.
     return mask.masked_fill_(blank, torch.finfo(dtype).min / 2)[:, None, None, :]
-
-
-def across_mask(first: int, tokens: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-    """`[T, T]` 1 between the `first` tokens and the others, 0 within either; None where `first` is 0."""
-    if not first:
-        return None
-    second = torch.arange(tokens, device=device) >= first
-    return (second[:, None] != second[None]).to(dtype)
 
 
 class Encoder(nn.Module):
@@ -295,21 +292,19 @@ class Encoder(nn.Module):
         weights: Sequence[Weights],
         depths: Iterable[int],
         padding: Tensor,
-        across: Tensor | None = None,
+        first: int = 0,
     ) -> Iterator[tuple[int, Tensor]]:
         """Each of some depths (ascending), and the hidden states after so many layers: one pass for all."""
         done = 0
         for depth in depths:
-            hidden = self.run_layers(hidden, weights[done:depth], padding, across)
+            hidden = self.run_layers(hidden, weights[done:depth], padding, first)
             done = depth
             yield depth, hidden
 
-    def run_layers(
-        self, hidden: Tensor, weights: Sequence[Weights], padding: Tensor, across: Tensor | None = None
-    ) -> Tensor:
+    def run_layers(self, hidden: Tensor, weights: Sequence[Weights], padding: Tensor, first: int = 0) -> Tensor:
         """Hidden states `[B, T, H]` after the layers `weights`, of texts or pairs of one padded length."""
         batch, tokens, size = hidden.shape
-        group = Group(batch, tokens, padding, across)
+        group = Group(batch, tokens, padding, first)
         return self.run_groups(hidden.reshape(-1, size), weights, [group]).view_as(hidden)
 
     def run_groups(

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from elasticranker.model import flops  # noqa: F401 (registers a formula)
-from elasticranker.model.encoder import Encoder, Group, Weights, across_mask, padding_mask
+from elasticranker.model.encoder import Encoder, Group, Weights, padding_mask
 from elasticranker.model.pairs import Batch, Bucket, Pair, PairEncoder
 from elasticranker.model.products import choose
 from elasticranker.planning.calibration import Calibration
@@ -307,9 +307,8 @@ class Engine:
         for bucket, members in groupby(pairs, key=lambda item: item[0]):
             batch = self.pairs.batch([pair for _, pair in members], *bucket).to(self.device)
             batches.append(batch)
-            across = across_mask(batch.first, bucket.tokens, self.dtype, self.device)
             padding = padding_mask(batch.blank, self.dtype)
-            groups.append(Group(len(batch.ids), bucket.tokens, padding, across))
+            groups.append(Group(len(batch.ids), bucket.tokens, padding, batch.first))
             if self.cost.apart:
                 alone = padding[..., batch.first :].contiguous()
                 documents.append(Group(len(batch.ids), bucket.tokens - batch.first, alone))

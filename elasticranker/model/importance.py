@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from elasticranker.model.encoder import Encoder, Group, across_mask, padding_mask
+from elasticranker.model.encoder import Encoder, Group, padding_mask
 from elasticranker.model.pairs import Batch
 
 
@@ -46,12 +46,11 @@ def measure_importance(
         for batch in batches:
             hidden = encoder.embeddings(batch.ids, batch.types, dtype, batch.first).detach()
             padding = padding_mask(batch.blank, dtype)
-            across = across_mask(batch.first, hidden.shape[1], dtype, hidden.device)
             read = {0: encoder.read(hidden, 0, batch.segments)} if 0 in encoder.depths else {}
             for index, layer in enumerate(weights):
                 after = layer.run(
                     hidden.flatten(0, 1),
-                    [Group(hidden.shape[0], hidden.shape[1], padding, across)],
+                    [Group(hidden.shape[0], hidden.shape[1], padding, batch.first)],
                     encoder.shape,
                     head_gate=head_gates[index],
                     neuron_gate=neuron_gates[index],

@@ -94,10 +94,10 @@ class LayerWeights(Weights):
         for part, group in zip(parts, groups, strict=True):
             split = part.view(group.size, group.tokens, 3, heads, shape.head_size)
             query, key, value = split.permute(2, 0, 3, 1, 4)  # [B, h, T, d] each
-            mixed = attend(query, key, value, self.mask(group))
+            mixed = self.mix(query, key, value, group)  # [B, T, h, d]
             if head_gate is not None:
-                mixed = mixed * head_gate[:, None, None]
-            outputs.append(mixed.transpose(1, 2).reshape(-1, heads * shape.head_size))
+                mixed = mixed * head_gate[:, None]
+            outputs.append(mixed.reshape(-1, heads * shape.head_size))
         after = []
         for mixed, rows in zip(products.cut(joined(outputs)), products.cut(hidden), strict=True):  # [n, hd], [n, H]
             rows = products.added(mixed, self.out, self.out_bias, rows)
@@ -109,9 +109,23 @@ class LayerWeights(Weights):
             after.append(F.layer_norm(rows, (shape.hidden,), self.norm2, self.norm2_bias, shape.epsilon))
         return joined(after)
 
+    def mix(self, query: Tensor, key: Tensor, value: Tensor, group: Group) -> Tensor:
+        """Attention's outputs `[B, T, h, d]` of a group's queries, keys and values `[B, h, T, d]`.
+
+        A split pair's two texts one after the other: all tokens of a text see the other text by one bias a head, so the
+        mask of each is `[B, h, 1, T]`. For the whole pair it would be a number a logit.
+        """
+        if not group.first:
+            return attend(query, key, value, self.mask(group)).transpose(1, 2)
+        first = group.first
+        mask = group.padding + self.cross[:, None, None] * group.others()  # [B, h, 2, T]
+        asked = attend(query[:, :, :first], key, value, mask[:, :, :1])
+        document = attend(query[:, :, first:], key, value, mask[:, :, 1:])
+        return torch.cat([asked.transpose(1, 2), document.transpose(1, 2)], 1)
+
     def mask(self, group: Group) -> Tensor:
-        """What is added to the attention logits `[B, h, T, T]` of a group."""
-        return group.mask(self.cross)
+        """What is added to the attention logits `[B, h, T, T]` of a group of texts alone or pairs in joint layout."""
+        return group.padding
 
 
 class Layer(ElasticLayer):

@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from elasticranker.model.encoder import Encoder, Weights, across_mask, padding_mask
+from elasticranker.model.encoder import Encoder, Weights, padding_mask
 from elasticranker.model.readout import SplitReadout, means
 from elasticranker.training.data.batches import StepData
 from elasticranker.training.trainer.step import means_alone
@@ -78,8 +78,7 @@ def _states(encoder: Encoder, data: StepData, weights: Sequence[Weights]) -> lis
     for batch, positions, _ in data.full:
         start = encoder.embeddings(batch.ids, batch.types, torch.float32, batch.first)
         padding = padding_mask(batch.blank, torch.float32)
-        across = across_mask(batch.first, start.shape[1], torch.float32, device)
-        walk = encoder.at_depths(start, weights, encoder.depths, padding, across)
+        walk = encoder.at_depths(start, weights, encoder.depths, padding, batch.first)
         for states, (depth, hidden) in zip(result, walk, strict=True):
             states.means[positions] = means(hidden, cast(Tensor, batch.segments.texts))
             states.matched[positions] = cast(SplitReadout, encoder.exits[str(depth)]).matched(hidden, batch.segments)

@@ -12,7 +12,7 @@ import copy
 import torch
 from torch import Tensor
 
-from elasticranker.model.encoder import Encoder, across_mask, padding_mask
+from elasticranker.model.encoder import Encoder, padding_mask
 from elasticranker.model.readout import ClsReadout
 from elasticranker.training.data.batches import MicroBatch, StepData
 from elasticranker.training.settings import TrainingSettings
@@ -88,8 +88,7 @@ def taught_by(original: Encoder, data: StepData, dtype: torch.dtype) -> StepData
     batches = []
     for batch, positions, _ in data.full:
         hidden = original.embeddings(batch.ids, batch.types, dtype, batch.first)
-        across = across_mask(batch.first, hidden.shape[1], dtype, hidden.device)
-        hidden = original.run_layers(hidden, weights, padding_mask(batch.blank, dtype), across)
+        hidden = original.run_layers(hidden, weights, padding_mask(batch.blank, dtype), batch.first)
         scores[positions] = original.read(hidden, depth, batch.segments)
         state = readout.state(original.states(hidden), batch.segments) if isinstance(readout, ClsReadout) else None
         batches.append(MicroBatch(batch, positions, state))

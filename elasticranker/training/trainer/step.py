@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elasticranker.model.encoder import Encoder, Weights, across_mask, padding_mask
+from elasticranker.model.encoder import Encoder, Weights, padding_mask
 from elasticranker.model.readout import ClsReadout, SplitReadout, means
 from elasticranker.training.data.batches import LoneTexts, MicroBatch, StepData
 from elasticranker.training.settings import TrainingSettings
@@ -46,9 +46,8 @@ def read_exits(
     for batch, position, vectors in batches:
         start = encoder.embeddings(batch.ids, batch.types, dtype, batch.first)
         padding = padding_mask(batch.blank, dtype)
-        across = across_mask(batch.first, start.shape[1], dtype, start.device)
         reads, apart = [], []
-        for depth, hidden in encoder.at_depths(start, weights, depths, padding, across):
+        for depth, hidden in encoder.at_depths(start, weights, depths, padding, batch.first):
             readout = encoder.exits[str(depth)]
             if isinstance(readout, SplitReadout) and vectors is not None:
                 made = readout.vectors(hidden, batch.segments)  # [B, 2, H]
