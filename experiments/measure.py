@@ -82,12 +82,16 @@ def studies(data: Path) -> list[Study]:
             (("routing.png", ""),),
         ),
         Study(
-            "routing-bm25-trec-dl-2019", (("-m", "experiments.routing", *dl, "--swift", "identity", *threads),), there
+            "routing-bm25-trec-dl-2019",
+            (("-m", "experiments.routing", *dl, "--swift", "identity", *threads),),
+            there,
+            (("routing.png", ""),),
         ),
         Study(
             "routing-msmarco-dev-reduced",
             (("-m", "experiments.routing", str(dev), "--queries", "150", "--swift", "5%", *threads),),
             (dev,),
+            (("routing.png", ""),),
         ),
         Study(
             "long-documents-msmarco-dev-reduced",
@@ -99,7 +103,7 @@ def studies(data: Path) -> list[Study]:
             "online-trec-dl-2019",
             ((*online, "simulate", *dl), (*online, "load", *dl)),
             there,
-            (("online-poisson.png", "-poisson"), ("online-bursty.png", "-bursty")),
+            (("online-poisson.png", "-poisson"), ("online-bursty.png", "-bursty"), ("online-day.png", "-day")),
         ),
     ]
 
