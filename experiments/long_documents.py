@@ -109,6 +109,7 @@ def _run(args: argparse.Namespace) -> None:
     from elasticranker.evaluation.candidates import load_candidates
     from elasticranker.evaluation.comparing import run_tradeoff
     from elasticranker.evaluation.systems import system_name
+    from elasticranker.files import public_name
 
     collection = open_collection(args.collection, corpus=args.corpus)
     beginnings = ElasticRanker(args.model, max_length=args.max_length, dtype=args.dtype, threads=args.threads)
@@ -129,7 +130,7 @@ def _run(args: argparse.Namespace) -> None:
             measures=["RR@10", "nDCG@10"],
             rel=collection.relevance_level(),
             folder=args.output,
-            title=f"long documents of {collection.name}",
+            title=f"long documents of {public_name(collection.name)}",
             note=f"Made documents: {shape}; beginnings: the first {args.max_length} tokens of a pair.",
             arguments={name: value for name, value in vars(args).items() if name != "output"},
         )

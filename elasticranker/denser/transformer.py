@@ -318,7 +318,9 @@ class ElasticDenser(BiEncoder):  # type: ignore[misc]
 
     def _facts(self) -> dict[str, str]:
         """What a notebook shows under the schematic. Reads a checkpoint that is at hand, and never fetches one."""
-        known = {"model": self.model, "budget": f"{self.budget.words}, to encode a query", "dtype": self.dtype}
+        share = " a share of what the whole model takes" if self.budget.kind == "share" else ""
+        budget = "full: the whole model" if self.budget.is_full else f"{self.budget}:{share} at most"
+        known = {"model": self.model, "budget": f"{budget}, to encode a query", "dtype": self.dtype}
         if not (is_at_hand(self.model) or self._loaded.is_ready):
             return known | {"sub-networks": "known once the model is fetched, which the first use does"}
         choice = self._choice

@@ -50,7 +50,7 @@ def bump_chart(
         names: of the candidates; those of the best are written.
         labels: of the groups.
     """
-    with picture(7, min(8.0, 3 + 0.06 * len(before))) as figure:
+    with picture(7, min(8.0, 3 + 0.1 * len(before))) as figure:
         axes = figure.subplots()
         colours = matplotlib.colormaps[STEPS](np.linspace(0.8, 0.0, max(len(labels), 2)))
         widths = np.linspace(0.6, 2.2, max(len(labels), 2))
@@ -60,7 +60,7 @@ def bump_chart(
         for end, name in zip(after, names, strict=True):
             if end < NAMED and len(before) <= 5 * NAMED:
                 short = name if len(name) <= SHORTENED else f"{name[: SHORTENED - 1]}…"
-                axes.annotate(short, (1, end + 1), (5, -3), textcoords="offset points", fontsize=8, color=GREY)
+                axes.annotate(short, (1, end + 1), (5, -3), textcoords="offset points", fontsize=7, color=GREY)
         axes.set_xticks([0, 1], ["as they came", "reranked"])
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(len(before) + 0.6, 0.4)

@@ -40,7 +40,7 @@ def run(names: list[str], *, small: bool) -> None:
     Raises:
         nbclient.exceptions.CellExecutionError: a cell failed; with its source and traceback.
     """
-    from experiments.notebooks.executing import execute, notebooks, save
+    from experiments.notebooks.execution import execute, notebooks, save
 
     for path in notebooks(names):
         started = time.monotonic()

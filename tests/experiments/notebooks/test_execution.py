@@ -9,8 +9,8 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from experiments.notebooks import executing
-from experiments.notebooks.executing import LARGEST, Unfit, execute, notebooks, save
+from experiments.notebooks import execution
+from experiments.notebooks.execution import LARGEST, Unfit, execute, notebooks, save
 
 KEPT = notebooks()
 
@@ -49,8 +49,8 @@ def test_what_is_too_large_is_not_saved(tmp_path):
 
 
 def test_no_output_tells_where_folders_lie(tmp_path, monkeypatch):
-    monkeypatch.setattr(executing.Path, "home", lambda: Path("/home/somebody"))
-    told = f"'/home/somebody/.cache', '{executing.HERE.parents[1]}/README.md', '/home/somebody-else'"
+    monkeypatch.setattr(execution.Path, "home", lambda: Path("/home/somebody"))
+    told = f"'/home/somebody/.cache', '{execution.HERE.parents[1]}/README.md', '/home/somebody-else'"
     cell = execute(made(tmp_path / "a.ipynb", f"print({told})\n[{told}]")).cells[0]
     assert cell.outputs[0].text == "~/.cache ./README.md /home/somebody-else\n"
     assert cell.outputs[1].data["text/plain"] == "['~/.cache', './README.md', '/home/somebody-else']"
