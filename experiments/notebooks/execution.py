@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,8 +84,10 @@ def _anonymous(output: NotebookNode) -> NotebookNode:
 
 
 def _without_paths(text: str) -> str:
-    for place, instead in ((HERE.parents[1], "."), (Path.home(), "~")):
-        text = re.sub(rf"{re.escape(str(place))}(?![\w.-])", instead, text)
+    made = rf"{re.escape(tempfile.gettempdir())}/tmp\w{{8}}"  # a cell's own temporary folder
+    places = ((re.escape(str(HERE.parents[1])), "."), (re.escape(str(Path.home())), "~"), (made, "..."))
+    for place, instead in places:
+        text = re.sub(rf"{place}(?![\w.-])", instead, text)
     return text
 
 

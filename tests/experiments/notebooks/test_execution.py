@@ -56,6 +56,11 @@ def test_no_output_tells_where_folders_lie(tmp_path, monkeypatch):
     assert cell.outputs[1].data["text/plain"] == "['~/.cache', './README.md', '/home/somebody-else']"
 
 
+def test_no_output_tells_a_temporary_folder(tmp_path):
+    source = "import tempfile\nfolder = tempfile.mkdtemp()\nprint(folder + '/model')"
+    assert execute(made(tmp_path / "a.ipynb", source)).cells[0].outputs[0].text == ".../model\n"
+
+
 def test_what_is_saved_is_read_back(tmp_path):
     save(new_notebook(cells=[new_markdown_cell("prose")]), tmp_path / "a.ipynb")
     assert nbformat.read(tmp_path / "a.ipynb", as_version=4).cells[0].source == "prose"
