@@ -52,6 +52,7 @@ HELP = {  # in the order of --help
     "teacher_layer": "aligning: the teacher's layer that is imitated, 0 for its last",
     "query_layers": "dense: a sub-network has the first layers, or evenly spaced ones that end with the last",
     "document_share": "dense: share of a step's texts that are documents",
+    "dims": "dense: leading dimensions that vectors may be cut to, such as 192 96, for smaller indexes",
     "seed": "of every draw",
 }
 CHOICES = {"sampling": SAMPLINGS, "layout": LAYOUTS, "query_layers": QUERY_LAYERS}
@@ -68,7 +69,7 @@ def add_training_settings(parser: argparse.ArgumentParser) -> None:
         if isinstance(default, dict):
             options |= {"nargs": "+", "metavar": "NAME=WEIGHT", "type": _weight_of(int if name[:4] == "exit" else str)}
         elif isinstance(default, tuple):
-            options |= {"nargs": "+", "metavar": "N", "type": int if name == "depths" else float}
+            options |= {"nargs": "+", "metavar": "N", "type": int if name in ("depths", "dims") else float}
             if name == "prefixes":
                 options |= {"nargs": 2, "metavar": ("QUERY", "DOCUMENT"), "type": str}
         elif name in CHOICES:

@@ -71,6 +71,7 @@ class TrainingSettings:
         query_layers: layers of a sub-network in the dense stage: the `first` ones, or evenly `spaced` ones that end
             with the last.
         document_share: share of the dense stage's texts that are documents, which hold the whole model in place.
+        dims: numbers of leading dimensions that the dense stage's vectors may be cut to, beside all.
         seed: of every draw.
     """
 
@@ -117,11 +118,13 @@ class TrainingSettings:
     teacher_layer: int = 0
     query_layers: str = "first"
     document_share: float = 0.1
+    dims: tuple[int, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
         self.widths = tuple(sorted({float(width) for width in self.widths}, reverse=True))
         self.depths = tuple(sorted({int(depth) for depth in self.depths}))
+        self.dims = tuple(sorted({int(dim) for dim in self.dims}))
         self.exit_weights = {int(depth): float(weight) for depth, weight in self.exit_weights.items()}
         self.prefixes = (self.prefixes[0], self.prefixes[1])
         if self.layout not in LAYOUTS:
@@ -142,6 +145,8 @@ class TrainingSettings:
             raise ValueError(f"query_layers={self.query_layers!r}: choose from {', '.join(QUERY_LAYERS)}")
         if not 0 <= self.document_share < 1:
             raise ValueError(f"document_share={self.document_share}: a share from 0 to below 1")
+        if self.dims and self.dims[0] < 1:
+            raise ValueError(f"dims={self.dims}: numbers of dimensions, from 1")
         if self.sampling not in SAMPLINGS:
             raise ValueError(f"sampling={self.sampling!r}: choose from {', '.join(SAMPLINGS)}")
         if not self.widths or self.widths[0] != 1.0 or self.widths[-1] <= 0:

@@ -59,6 +59,7 @@ def _run(args: argparse.Namespace) -> None:
     denser = ElasticDenser(args.model, **options)
     compared = systems.elastic(denser, args.depths)
     depths = [system.depth for system in compared]
+    compared += systems.smaller(args.model, args.dims, max(depths), **options)
     if args.bi_encoder != "none":
         compared += systems.cut(ElasticDenser(args.bi_encoder, **options), depths)
     compared += systems.static(dict(args.static), **options)
@@ -91,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--without-minilm", action="store_true", help="leave all-MiniLM-L6-v2 out")
     parser.add_argument("--depths", nargs="+", type=int, metavar="N", help="of queries (default: all that there are)")
+    parser.add_argument(
+        "--dims", nargs="+", default=[], type=positive, metavar="N", help="cut vectors to so many dimensions too"
+    )
     parser.add_argument("--queries", type=positive, metavar="N", help="so many, evenly spaced (default: all)")
     parser.add_argument("--max-length", type=positive, metavar="N", help="most tokens of a document")
     parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])

@@ -89,7 +89,8 @@ def _asked(collection: Collection, answers: Mapping[str, Any], count: int | None
 
 def _index(collection: Collection, denser: ElasticDenser, folder: Path) -> FlexIndex:
     """The documents' vectors, encoded once a model."""
-    place = folder / "indexes" / f"{denser.origin.fingerprint[:16]}.flex"
+    name = f"{denser.origin.fingerprint[:16]}{f'-{denser.dim}' if denser.dim else ''}.flex"
+    place = folder / "indexes" / name
     return FlexIndex(str(build_index(collection, denser, place)), verbose=False)
 
 

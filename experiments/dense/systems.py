@@ -56,6 +56,16 @@ def elastic(denser: ElasticDenser, depths: Sequence[int] | None, kind: str = ELA
     return [System(kind, depth, denser) for depth in wanted]
 
 
+def smaller(model: str, dims: Sequence[int], depth: int, **options: Any) -> list[System]:
+    """The denser with queries and documents cut to their first dimensions, each number with an index of its own.
+
+    Raises:
+        ValueError: its vectors weren't trained to be cut to one of them.
+    """
+    wanted = sorted(set(dims), reverse=True)
+    return [System(f"{ELASTIC} in {dim}", depth, ElasticDenser(model, dim=dim, **options)) for dim in wanted]
+
+
 def cut(denser: ElasticDenser, depths: Sequence[int]) -> list[System]:
     """A bi-encoder cut to the first layers without training: the mean of the states after them.
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ from elasticranker.training.data.batches import each_tensor
 from elasticranker.training.data.dense_texts import VectorBatch, VectorSampler, VectorStep
 from elasticranker.training.data.groups import Groups, digest, read_info
 from elasticranker.training.settings import TrainingSettings
-from elasticranker.training.trainer.fitting import projection_by_least_squares
+from elasticranker.training.trainer.fitting import projection_by_least_squares, rotation_by_variance
 from elasticranker.training.trainer.loop import Loop
 from elasticranker.training.trainer.provenance import provenance_after
 from elasticranker.training.trainer.rank_stage import check_length, check_widths, choose_exits
@@ -56,11 +57,18 @@ def read_vectors(
     return torch.stack(vectors)
 
 
+def in_space(encoder: Encoder, vectors: Tensor) -> Tensor:
+    """The teacher's vectors `[..., H]` as the whole model has them: rotated, where vectors may be cut."""
+    whole = cast(SplitReadout, encoder.exits[str(encoder.shape.layers)])
+    return F.linear(vectors, whole.projection) if whole.projected else vectors
+
+
 class DenseStep(nn.Module):
     """The losses of every sub-network of a step: all exits at full width, then some narrower widths.
 
     A text's loss is `1 - cosine` of its vector to the teacher's, and the KL divergence of how it ranks the step's
-    documents from how the teacher's vector does.
+    documents from how the teacher's vector does: with all dimensions and, on average, with the first of them alone that
+    vectors may be cut to.
 
     Args:
         encoder: what is trained.
@@ -94,12 +102,18 @@ class DenseStep(nn.Module):
         """`[2, exits]` sums over texts: of `1 - cosine`, and of the divergence."""
         sums = [torch.zeros(2, len(self.encoder.depths), device=documents.device)]
         heat = self.settings.temperature
+        documents = in_space(self.encoder, documents)
+        sizes = (documents.shape[1], *self.reading.dims)
         for batch in batches:
+            targets = in_space(self.encoder, batch.targets)
             vectors = read_vectors(self.encoder, self.reading, batch, width, self.dtype)
-            apart = 1 - (vectors * batch.targets).sum(-1)  # [exits, B]
-            taught = F.log_softmax(batch.targets @ documents.T / heat, -1)  # [B, D]
-            own = F.log_softmax(vectors @ documents.T / heat, -1)  # [exits, B, D]
-            diverging = (taught.exp() * (taught - own)).sum(-1)
+            apart = 1 - (vectors * targets).sum(-1)  # [exits, B]
+            taught = F.log_softmax(targets @ documents.T / heat, -1)  # [B, D]
+            diverging = torch.zeros_like(apart)
+            for size in sizes:
+                cut, compared = (F.normalize(made[..., :size], dim=-1) for made in (vectors, documents))
+                own = F.log_softmax(cut @ compared.T / heat, -1)  # [exits, B, D]
+                diverging = diverging + (taught.exp() * (taught - own)).sum(-1) / len(sizes)
             sums.append(torch.stack([apart.sum(-1), diverging.sum(-1)]))
         return torch.stack(sums).sum(0)
 
@@ -111,6 +125,9 @@ class DenseTrainer(Loop):
     sees many more queries in the same time, and may give queries layers that are no prefix (`query_layers`). Attention
     between texts and the other terms of the readouts stay as they are. Heads and neurons stay in their order: for
     narrower widths go on from a checkpoint whose rank stage ordered them.
+
+    With `dims`, vectors may be cut to their first dimensions (Matryoshka representations, Kusupati et al. 2022): all
+    are rotated, which no cosine of whole vectors feels, so that the first dimensions hold most.
 
     Args:
         backbone: Hugging Face id or folder of a bi-encoder that pools by the mean, such as the teacher itself; or an
@@ -150,8 +167,12 @@ class DenseTrainer(Loop):
         encoder = choose_exits(self.start.encoder, settings.depths)
         check_length(encoder, settings.max_length)
         self.encoder: Encoder = encoder.to(self.device).train()
+        dims = settings.dims or self.start.dense.dims
+        refuse_dims(dims, encoder.shape.hidden)
+        if dims:
+            give_rotation(encoder)
         freeze_pairs(encoder, freeze_tokens=settings.freeze_tokens)
-        reading = DenseReading(spaced=settings.query_layers == "spaced")
+        reading = DenseReading(spaced=settings.query_layers == "spaced", dims=dims)
         self.checkpoint = replace(
             self.start, encoder=encoder, widths=settings.widths, dense=reading, ladder=None, ladders={}
         )
@@ -223,22 +244,27 @@ class DenseTrainer(Loop):
     def prepare_start(self) -> None:
         """Put the projections of exits that nobody trained for these layers where least squares puts them."""
         settings, reading = self.settings, self.checkpoint.dense
+        taught = self.sampler.groups.vectors
+        if reading.dims and not self.start.dense.dims and taught is not None:
+            kinds = [torch.from_numpy(kind.astype(np.float32)).to(self.device) for kind in taught]
+            self._exits()[-1].projection.copy_(rotation_by_variance(kinds))
         if not settings.fit_steps or (self.start.provenance and not reading.spaced):
             return
-        readouts = [cast(SplitReadout, self.encoder.exits[str(depth)]) for depth in self.encoder.depths]
+        readouts = self._exits()[:-1]
         for readout in readouts:
-            if readout.projected:
-                nn.init.eye_(readout.projection)
+            nn.init.eye_(readout.projection)
         means: list[list[tuple[Tensor, Tensor]]] = [[] for _ in readouts]
         drawn = range(settings.steps, settings.steps + settings.fit_steps)
         for number in bar(drawn, name="fitting exits", unit="steps"):
             for batch in each_tensor(self.sampler.step(number).full, lambda tensor: tensor.to(self.device)):
                 vectors = read_vectors(self.encoder, reading, batch, 1.0, torch.float32)
-                for known, made in zip(means, vectors, strict=True):
-                    known.append((made, batch.targets))
+                for known, made in zip(means, vectors[:-1], strict=True):
+                    known.append((made, in_space(self.encoder, batch.targets)))
         for readout, known in zip(readouts, means, strict=True):
-            if readout.projected:
-                readout.projection.copy_(projection_by_least_squares(known))
+            readout.projection.copy_(projection_by_least_squares(known))
+
+    def _exits(self) -> list[SplitReadout]:
+        return [cast(SplitReadout, self.encoder.exits[str(depth)]) for depth in self.encoder.depths]
 
     def validate(self) -> dict[str, Any] | None:
         """Mean cosine of held-out queries' vectors to the teacher's, and agreement on the first of all candidates.
@@ -257,11 +283,13 @@ class DenseTrainer(Loop):
         """`[exits]` mean cosine to the teacher's vectors and top-1 agreement, on held-out queries at one width."""
         data = each_tensor(self.sampler.validation(), lambda tensor: tensor.to(self.device))
         cosine, agreement = [], []
+        documents = in_space(encoder, data.documents)
         for batch in data.full:
+            targets = in_space(encoder, batch.targets)
             vectors = read_vectors(encoder, self.checkpoint.dense, batch, width, self.dtype)
-            cosine.append((vectors * batch.targets).sum(-1))
-            first = (batch.targets @ data.documents.T).argmax(-1)
-            agreement.append(((vectors @ data.documents.T).argmax(-1) == first).float())
+            cosine.append((vectors * targets).sum(-1))
+            first = (targets @ documents.T).argmax(-1)
+            agreement.append(((vectors @ documents.T).argmax(-1) == first).float())
         return torch.cat(cosine, 1).mean(1).cpu(), torch.cat(agreement, 1).mean(1).cpu()
 
     def finish(self, kept: str, weights: dict[str, Tensor]) -> None:
@@ -297,9 +325,26 @@ class DenseTrainer(Loop):
         return tuple(rated)
 
 
+def refuse_dims(dims: tuple[int, ...], hidden: int) -> None:
+    """Raise a ValueError where vectors can't be cut to so many dimensions."""
+    if dims and max(dims) >= hidden:
+        raise ValueError(f"dims={dims}: vectors have {hidden} dimensions, so choose numbers below that")
+
+
+def give_rotation(encoder: Encoder) -> None:
+    """Let the whole model's exit project its mean, as the others do; by the identity, where it doesn't yet."""
+    last = str(encoder.shape.layers)
+    readout = cast(SplitReadout, encoder.exits[last])
+    if not readout.projected:
+        rotated = SplitReadout(encoder.shape.hidden)
+        rotated.load_state_dict(readout.state_dict(), strict=False)
+        encoder.exits[last] = rotated.to(readout.scale.device)
+
+
 def freeze_pairs(encoder: Encoder, *, freeze_tokens: bool) -> None:
-    """Leave out of training what no vector depends on, and the token embeddings if so wished."""
+    """Leave out of training what no vector depends on, the whole model's space, and the token embeddings if wished."""
+    whole = f"exits.{encoder.shape.layers}.projection"
     for name, parameter in encoder.named_parameters():
         used = not name.endswith(".cross") and (not name.startswith("exits.") or name.endswith(".projection"))
-        parameter.requires_grad_(used)
+        parameter.requires_grad_(used and name != whole)
     encoder.embeddings.token.requires_grad_(not freeze_tokens)

@@ -100,6 +100,22 @@ def projection_by_least_squares(texts: list[tuple[Tensor, Tensor]]) -> Tensor:
     return torch.linalg.solve(spread, states.T @ targets).T.float()
 
 
+def rotation_by_variance(vectors: Sequence[Tensor]) -> Tensor:
+    """The rotation `[H, H]` after which leading dimensions hold as much of some vectors as so many can.
+
+    Cosines stay as they are, and those of the first dimensions alone come as close to them as those of any linear cut
+    (principal components, without subtracting the mean, which cosines don't know of).
+
+    Args:
+        vectors: kinds of unit vectors `[N, H]`, each kind of equal weight.
+    """
+    spread = sum(kind.double().T @ kind.double() / len(kind) for kind in vectors)
+    _, directions = torch.linalg.eigh(cast(Tensor, spread))  # from the least variance to the most
+    rotation = directions.flip(1).T
+    largest = rotation.gather(1, rotation.abs().argmax(1, keepdim=True))
+    return (rotation * largest.sign()).float()  # eigenvectors have no sign of their own
+
+
 def _weigh(readout: SplitReadout, parts: list[tuple[StepData, _States]], temperature: float) -> None:
     """Weights of MaxSim and cosine by which an exit's scores come closest to the teacher's, list by list."""
     terms, targets = [], []

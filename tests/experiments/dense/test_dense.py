@@ -11,6 +11,7 @@ import pytest
 
 from elasticranker.collections import open_collection
 from elasticranker.denser import ElasticDenser
+from elasticranker.planning.dense import DenseReading
 from experiments.dense.__main__ import main
 from experiments.dense.answers import answers_of, holds, recall, tokens
 from tests.denser.tiny import QUERIES, TEXTS, bi_encoder, checkpoint
@@ -108,3 +109,15 @@ def test_another_experiment_under_the_same_output_is_refused(
     assert "belongs to another job (systems:" in capsys.readouterr().err
     assert main([*quick, "--depths", "7"]) == 2
     assert "depths [7]:" in capsys.readouterr().err
+
+
+def test_smaller_vectors_are_searched_in_an_index_of_their_own(tmp_path: Path) -> None:
+    model = checkpoint(DenseReading(dims=(8,)))
+    arguments = ["--model", model, "--bi-encoder", "none", "--without-minilm", "--dtype", "float32", "--depths", "3"]
+    name = collection(tmp_path)
+    assert main([name, *arguments, "--dims", "8", "--output", str(tmp_path / "out")]) == 0
+    results = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert results["system"].tolist() == ["BM25", "elastic 3", "elastic in 8 3"]
+    sizes = sorted(place.stat().st_size for place in (tmp_path / "out" / "indexes").glob("*/vecs.f4"))
+    assert sizes == [len(TEXTS) * 8 * 4, len(TEXTS) * 32 * 4]
+    assert main([name, *arguments, "--dims", "7", "--output", str(tmp_path / "other")]) == 2

@@ -14,7 +14,7 @@ from elasticranker import ElasticDenser
 from elasticranker.cli import main
 from elasticranker.model.checkpoint import load
 from elasticranker.training.data.groups import Groups
-from elasticranker.training.trainer.dense_stage import DenseTrainer, read_vectors
+from elasticranker.training.trainer.dense_stage import DenseTrainer, in_space, read_vectors
 from tests.model.test_split import split
 from tests.planning.test_cost import elastic
 from tests.training.tiny import make_groups, settings
@@ -106,13 +106,58 @@ def test_exits_start_where_least_squares_puts_them(backbone: str, data: Path, tm
     assert fitted[-1] == bare[-1]  # the whole model has no projection
 
 
-def test_a_killed_run_ends_as_an_undisturbed_one(backbone: str, data: Path, tmp_path: Path) -> None:
-    whole = trained(backbone, data, tmp_path / "whole")
-    trained(backbone, data, tmp_path / "killed", stop=3)
-    killed = trained(backbone, data, tmp_path / "killed")
+@pytest.mark.parametrize("dims", [(), (8,)])
+def test_a_killed_run_ends_as_an_undisturbed_one(
+    backbone: str, data: Path, tmp_path: Path, dims: tuple[int, ...]
+) -> None:
+    whole = trained(backbone, data, tmp_path / "whole", dims=dims)
+    trained(backbone, data, tmp_path / "killed", stop=3, dims=dims)
+    killed = trained(backbone, data, tmp_path / "killed", dims=dims)
     assert killed.progress.step == 6
     ours, theirs = load(whole.product).encoder.state_dict(), load(killed.product).encoder.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_rotation_keeps_cosines_and_puts_what_tells_texts_apart_first(
+    backbone: str, data: Path, groups: Groups, tmp_path: Path
+) -> None:
+    given = settings(layout="split", widths=(1.0,), temperature=0.1, dims=(8,), query_layers="spaced")
+    trainer = DenseTrainer(backbone, data, tmp_path, given, dtype="float32")
+    trainer.prepare_start()
+    assert groups.vectors is not None
+    taught = torch.from_numpy(np.concatenate(groups.vectors).astype(np.float32))
+    rotated = in_space(trainer.encoder, taught).detach()
+    np.testing.assert_allclose(rotated @ rotated.T, taught @ taught.T, atol=1e-5)
+
+    def apart(vectors: torch.Tensor) -> float:
+        cut = torch.nn.functional.normalize(vectors[:, :8], dim=-1)
+        return float(((cut @ cut.T) - taught @ taught.T).abs().mean())
+
+    assert apart(rotated) < 0.7 * apart(taught)
+    found = trainer.validate()
+    assert found is not None and found["cosine"][-1] == pytest.approx(1, abs=1e-3)
+
+
+def test_vectors_may_be_cut_to_the_dimensions_that_were_trained(backbone: str, data: Path, tmp_path: Path) -> None:
+    trainer = trained(backbone, data, tmp_path / "run", dims=(8, 12), steps=20)
+    held = [trainer.sampler.groups.queries[row] for row in trainer.sampler.held]
+    product = str(trainer.product)
+    whole = ElasticDenser(product, dtype="float32").encode_queries(held)
+    cut = ElasticDenser(product, dtype="float32", dim=8).encode_queries(held)
+    np.testing.assert_allclose(cut, whole[:, :8] / np.linalg.norm(whole[:, :8], axis=1, keepdims=True), atol=1e-5)
+    with pytest.raises(ValueError, match=r"dim=9: this checkpoint's vectors have 32 dimensions.* cut to 8, 12"):
+        ElasticDenser(product, dim=9)
+    further = trained(product, data, tmp_path / "further", steps=2)  # keeps the space, and what it may be cut to
+    assert further.checkpoint.dense.dims == (8, 12)
+    ours, theirs = (one.encoder.exits["3"].projection for one in (load(product), load(further.product)))
+    assert torch.equal(ours, theirs)
+
+
+def test_dimensions_that_vectors_do_not_have_are_refused(backbone: str, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"dims=\(8, 32\): vectors have 32 dimensions, so choose numbers below that"):
+        trained(backbone, data, tmp_path / "run", dims=(32, 8))
+    with pytest.raises(ValueError, match=r"dims=.*numbers of dimensions, from 1"):
+        settings(dims=(0,))
 
 
 def test_only_what_vectors_depend_on_is_trained(data: Path, tmp_path: Path) -> None:
