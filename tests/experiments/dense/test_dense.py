@@ -12,6 +12,8 @@ import pytest
 from elasticranker.collections import open_collection
 from elasticranker.denser import ElasticDenser
 from elasticranker.planning.dense import DenseReading
+from elasticranker.planning.subnet import SubNet
+from elasticranker.trec import read_run
 from experiments.dense.__main__ import main
 from experiments.dense.answers import answers_of, holds, recall, tokens
 from tests.denser.tiny import QUERIES, TEXTS, bi_encoder, checkpoint
@@ -74,8 +76,6 @@ def test_the_table_has_every_system_and_a_second_call_does_nothing_again(
     assert rows.loc["elastic 3", "share"] == 1
     assert 1 / 3 < rows.loc["elastic 1", "share"] < 0.5  # a layer of three, and a projection
     assert rows.loc["elastic 1", "mflops"] == rows.loc["static 1", "mflops"] > rows.loc[f"{cut} cut 1", "mflops"]
-    measure = "R@5" if answers else "nDCG@10"
-    assert rows.loc["elastic 1", measure] == rows.loc["static 1", measure]
     if answers:
         assert rows["R@5"].tolist() == [0.5] * 6  # five documents: all are found, one query has an answer
     assert (tmp_path / "out" / "dense.png").stat().st_size > 1000
@@ -111,13 +111,29 @@ def test_another_experiment_under_the_same_output_is_refused(
     assert "depths [7]:" in capsys.readouterr().err
 
 
-def test_smaller_vectors_are_searched_in_an_index_of_their_own(tmp_path: Path) -> None:
+def test_smaller_vectors_are_searched_in_an_index_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELASTICRANKER_CACHE", str(tmp_path / "cache"))
     model = checkpoint(DenseReading(dims=(8,)))
     arguments = ["--model", model, "--bi-encoder", "none", "--without-minilm", "--dtype", "float32", "--depths", "3"]
     name = collection(tmp_path)
     assert main([name, *arguments, "--dims", "8", "--output", str(tmp_path / "out")]) == 0
     results = pd.read_csv(tmp_path / "out" / "results.csv")
     assert results["system"].tolist() == ["BM25", "elastic 3", "elastic in 8 3"]
-    sizes = sorted(place.stat().st_size for place in (tmp_path / "out" / "indexes").glob("*/vecs.f4"))
+    sizes = sorted(place.stat().st_size for place in (tmp_path / "cache").glob("dense/*/vecs.f4"))
     assert sizes == [len(TEXTS) * 8 * 4, len(TEXTS) * 32 * 4]
     assert main([name, *arguments, "--dims", "7", "--output", str(tmp_path / "other")]) == 2
+
+
+def test_a_static_query_encoder_searches_the_documents_that_it_was_taught_by(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = collection(tmp_path)
+    assert main(command(tmp_path / "out", name)) == 0
+    static = ElasticDenser(checkpoint(), dtype="float32").encode_with(SubNet(1), list(QUERIES.values())[:2]).vectors
+    taught = ElasticDenser(bi_encoder(), dtype="float32").encode_docs(list(TEXTS.values()))
+    best = [list(TEXTS)[row] for row in (static @ taught.T).argmax(1)]
+    run = read_run(tmp_path / "out" / "runs" / "static-1.trec.gz")
+    assert run[run["rank"] == 0]["docno"].tolist() == best
+    without = [name, "--static", f"1={checkpoint()}", "--bi-encoder", "none", "--output", str(tmp_path / "other")]
+    assert main(without) == 2
+    assert "--static needs --bi-encoder" in capsys.readouterr().err

@@ -194,6 +194,19 @@ def test_the_loss_is_cosine_and_divergence_as_written_down(backbone: str, data: 
     np.testing.assert_allclose(parts[0], apart, atol=1e-5)
 
 
+def test_exits_of_no_weight_are_not_run(backbone: str, data: Path, tmp_path: Path) -> None:
+    alone: dict[str, Any] = {"depths": (2,), "align_full": 0.0, "full_weight": 0.0, "document_share": 0.0}
+    given = settings(layout="split", widths=(1.0,), temperature=0.1, query_layers="spaced", **alone)
+    trainer = DenseTrainer(backbone, data, tmp_path / "one", given, dtype="float32")
+    _, parts = trainer.module(trainer.step_data(0), [])
+    assert parts.shape == (1, 1)
+    trainer.train()
+    assert load(trainer.product).encoder.depths == (2, 3)
+    nothing = settings(layout="split", widths=(1.0,), align_full=0.0, align_exits=0.0, losses={"lce": 1.0})
+    with pytest.raises(ValueError, match="no exit has any weight"):
+        DenseTrainer(backbone, data, tmp_path / "none", nothing)
+
+
 def test_steps_hold_the_share_of_documents_and_no_held_out_query(
     backbone: str, data: Path, groups: Groups, tmp_path: Path
 ) -> None:
