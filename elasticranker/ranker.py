@@ -14,7 +14,7 @@ import pandas as pd
 import pyterrier as pt
 
 from elasticranker.frames import Lists, floats, in_incoming_order
-from elasticranker.model.checkpoint import FIRST_STAGE, fingerprint, is_elastic, tuned_on
+from elasticranker.model.checkpoint import FIRST_STAGE, copy_checkpoint, fingerprint, is_elastic, tuned_on
 from elasticranker.model.hub import check_name, is_at_hand, resolve
 from elasticranker.model.loaded import Loaded, Settings, choose_device, choose_dtype
 from elasticranker.model.speed import TIME_MARGIN
@@ -177,10 +177,12 @@ class ElasticRanker(pt.Transformer):
         hub = HfApi(token=token)
         with tempfile.TemporaryDirectory() as folder:
             place = resolve(self.model, self.revision)
-            if not is_elastic(place):
-                place = str(self.save_pretrained(folder))
+            if is_elastic(place):
+                copy_checkpoint(place, folder)
+            else:
+                self.save_pretrained(folder)
             hub.create_repo(repository, private=private, exist_ok=True)
-            return hub.upload_folder(repo_id=repository, folder_path=place, **arguments)
+            return hub.upload_folder(repo_id=repository, folder_path=folder, **arguments)
 
     def with_budget(self, budget: str | Budget) -> ElasticRanker:
         """A sibling with another budget that shares the loaded weights.

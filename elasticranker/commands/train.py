@@ -87,6 +87,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --layout split: an elastic checkpoint in joint layout, trained from the same backbone, whose lower "
         "layers are a head start",
     )
+    parser.add_argument(
+        "--tokens",
+        metavar="ID|PATH",
+        help="with --stage dense: an elastic checkpoint of the same backbone whose token embeddings are taken and left "
+        "as they are",
+    )
     parser.add_argument("--stage", choices=("rank", "align", "dense"), default="rank", help="(default: %(default)s)")
     group = parser.add_argument_group("running")
     group.add_argument("--resume", action="store_true", help="go on with the run in OUTPUT, if there is one")
@@ -142,6 +148,8 @@ def make_trainer(args: argparse.Namespace) -> Loop:
     options: dict[str, Any] = {
         name: getattr(args, name) for name in ("resume", "max_minutes", "validate_every", "save_every", "keep", "dtype")
     }
+    if args.tokens is not None and args.stage != "dense":
+        raise ValueError(f"--tokens {args.tokens}: only --stage dense takes token embeddings of another checkpoint")
     if args.stage == "align":
         with phase("loading libraries"):
             from elasticranker.training.trainer.align_stage import AlignmentTrainer
@@ -174,7 +182,13 @@ def make_trainer(args: argparse.Namespace) -> Loop:
             heat = getattr(args, "temperature", read_info(args.data).get("temperature", 0.02))
             settings = training_settings(args, temperature=heat, bonus=heat, layout="split")
             return DenseTrainer(
-                args.backbone, args.data, args.output, settings, batch_texts=args.batch_pairs, **options
+                args.backbone,
+                args.data,
+                args.output,
+                settings,
+                tokens=args.tokens,
+                batch_texts=args.batch_pairs,
+                **options,
             )
     with phase("loading libraries"):
         from elasticranker.training.trainer.rank_stage import ElasticTrainer

@@ -8,14 +8,14 @@ Hugging Face cross-encoder.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from elasticranker.files import public_name, remove_abandoned, sha256_file, write_json, write_tensors
+from elasticranker.files import public_name, remove_abandoned, sha256_file, write_tensors
 from elasticranker.model.hub import MANIFEST, resolve
+from elasticranker.model.manifest import FORMAT, WEIGHTS, digest_of, read_manifest, write_manifest
 from elasticranker.model.pairs import PairEncoder
 from elasticranker.model.saved import limit_of, read_settings, read_tokenizer
 from elasticranker.planning.calibration import Calibration, Line
@@ -25,9 +25,6 @@ from elasticranker.planning.ladder import Ladder, untuned
 from elasticranker.planning.plan import SubNet
 from elasticranker.progress import phase
 
-FORMAT = 2  # 1 knew no split layout
-READABLE = (1, 2)
-WEIGHTS = "model.safetensors"
 CARD = "README.md"
 LONGEST = 512  # tokens of a pair, where a checkpoint names no limit
 WITH_HEAD = ("cls", "mean")  # readouts that end in a head
@@ -189,16 +186,22 @@ class Checkpoint:
             "provenance": self.provenance,
             "files": {p.name: sha256_file(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != CARD},
         }
-        _write_manifest(folder, manifest)
+        write_manifest(folder, manifest)
         return folder
 
 
 def copy_checkpoint(source: str | Path, folder: str | Path) -> None:
-    """Copy an elastic checkpoint's files and its card, not what else lies beside them, into an empty folder."""
+    """Copy an elastic checkpoint's files and its card, not what else lies beside them, into an empty folder.
+
+    The copy stands alone: token embeddings that another checkpoint lends come with it.
+    """
+    from elasticranker.model.sharing import own_tokens
+
     place = Path(resolve(source))
     cards = [CARD] if (place / CARD).exists() else []
     for name in [*read_manifest(place)["files"], *cards, MANIFEST]:
         shutil.copyfile(place / name, Path(folder) / name)
+    own_tokens(folder)
 
 
 def set_ladder(folder: str | Path, ladder: Ladder, tuned_on: dict[str, Any], *, first_stage: str = FIRST_STAGE) -> None:
@@ -217,7 +220,7 @@ def set_ladder(folder: str | Path, ladder: Ladder, tuned_on: dict[str, Any], *, 
     else:
         manifest.setdefault("ladders", {})[first_stage] = ladder.to_json()
         manifest["provenance"].setdefault("tuned_for", {})[first_stage] = tuned_on
-    _write_manifest(Path(folder), manifest)
+    write_manifest(Path(folder), manifest)
 
 
 def set_calibration(folder: str | Path, calibration: Calibration, calibrated_on: dict[str, Any]) -> None:
@@ -233,7 +236,7 @@ def set_calibration(folder: str | Path, calibration: Calibration, calibrated_on:
     manifest = read_manifest(folder)
     manifest["calibration"] = calibration.to_json()
     manifest["provenance"]["calibrated_on"] = calibrated_on
-    _write_manifest(Path(folder), manifest)
+    write_manifest(Path(folder), manifest)
 
 
 def add_provenance(folder: str | Path, **entries: Any) -> None:
@@ -245,12 +248,12 @@ def add_provenance(folder: str | Path, **entries: Any) -> None:
     """
     manifest = read_manifest(folder)
     manifest["provenance"] |= entries
-    _write_manifest(Path(folder), manifest)
+    write_manifest(Path(folder), manifest)
 
 
 def query_key(query: str) -> str:
     """A short digest of a query's text: names a query without carrying its text."""
-    return _sha(" ".join(query.lower().split()).encode("utf-8", "replace"))[:12]
+    return hashlib.sha256(" ".join(query.lower().split()).encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def is_elastic(source: str | Path, revision: str | None = None) -> bool:
@@ -276,29 +279,7 @@ def fingerprint(source: str | Path, revision: str | None = None) -> str:
         return str(read_manifest(folder)["digest"])
     kinds = {".json", ".safetensors", ".bin", ".txt", ".model"}
     files = sorted(p for place in (folder, *modules_of(folder)) for p in place.iterdir() if p.suffix in kinds)
-    return _digest_of({p.relative_to(folder).as_posix(): sha256_file(p) for p in files})
-
-
-def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """`elastic.json`, checked.
-
-    Raises:
-        ValueError: malformed, of another format, or changed by hand.
-    """
-    path = Path(folder) / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        found, expected = manifest.get("format"), manifest.get("digest")
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): the checkpoint is damaged, get it again") from error
-    if found not in READABLE:
-        raise ValueError(
-            f"{path} is of format {found}; this version reads formats {', '.join(map(str, READABLE))}: update "
-            "elasticranker, or train it again"
-        )
-    if expected != _digest_of({key: value for key, value in manifest.items() if key != "digest"}):
-        raise ValueError(f"{path} does not match its own digest: it was changed or damaged, get the checkpoint again")
-    return dict(manifest)
+    return digest_of({p.relative_to(folder).as_posix(): sha256_file(p) for p in files})
 
 
 def load(source: str | Path, revision: str | None = None) -> Checkpoint:
@@ -334,12 +315,16 @@ def _load(source: str | Path, revision: str | None) -> Checkpoint:
     from elasticranker.model.encoder import Encoder
     from elasticranker.model.families import read_shape
     from elasticranker.model.readout import make_readout
+    from elasticranker.model.sharing import lent_tokens
     from elasticranker.model.weights import refuse_other_weights
 
     shape = read_shape(manifest["shape"])
     readouts = {int(depth): make_readout(shape.hidden, **options) for depth, options in manifest["exits"].items()}
     encoder = Encoder(shape, readouts)
-    tensors = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+    stored = load_file(folder / WEIGHTS)
+    if manifest.get("tokens"):
+        stored |= lent_tokens(manifest["tokens"])
+    tensors = {name: tensor.float() for name, tensor in stored.items()}
     wanted = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
     refuse_other_weights(
         folder,
@@ -393,23 +378,7 @@ def _load_hugging_face(folder: Path, source: str) -> Checkpoint:
     )
 
 
-def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write `elastic.json` with its own digest, whole or not at all."""
-    manifest = {key: value for key, value in manifest.items() if key != "digest"}
-    manifest["digest"] = _digest_of(manifest)
-    write_json(folder / MANIFEST, manifest)
-
-
 def _options(readout: Any) -> dict[str, Any]:
     if readout.kind == "split":
         return {"projected": readout.projected}
     return readout.options if readout.kind in WITH_HEAD else {}
-
-
-def _digest_of(value: dict[str, Any]) -> str:
-    as_read = json.loads(json.dumps(value))  # keys that are numbers become texts, which sort otherwise
-    return _sha(json.dumps(as_read, sort_keys=True).encode())
-
-
-def _sha(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

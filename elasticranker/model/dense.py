@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elasticranker.files import public_name, sha256
-from elasticranker.model.checkpoint import Checkpoint, fingerprint, load, read_manifest
+from elasticranker.model.checkpoint import Checkpoint, fingerprint, load
 from elasticranker.model.hub import MANIFEST, is_at_hand, resolve
 from elasticranker.model.loaded import Settings, choose_device, choose_dtype
+from elasticranker.model.manifest import read_manifest
 from elasticranker.model.saved import prefixes_of, read_settings, read_tokenizer
 from elasticranker.planning.dense import DenseReading
 from elasticranker.planning.plan import SubNet
@@ -123,7 +124,10 @@ def vectors_fingerprint(source: str | Path, revision: str | None = None) -> str:
     manifest = read_manifest(folder)
     names = ("files", "shape", "exits", "max_length", "prefixes")
     reading = DenseReading.from_json(manifest["dense"]) if manifest.get("dense") else DenseReading()
-    return sha256(json.dumps({name: manifest.get(name) for name in names}, sort_keys=True), str(reading.spaced))
+    told = {name: manifest.get(name) for name in names}
+    if "tokens" in manifest:
+        told["tokens"] = manifest["tokens"]
+    return sha256(json.dumps(told, sort_keys=True), str(reading.spaced))
 
 
 class LoadedDense:

@@ -77,8 +77,8 @@ class Setup:
     @property
     def split(self) -> bool:
         """Is the checkpoint in split layout, which other runtimes know as a bi-encoder alone?"""
-        from elasticranker.model.checkpoint import read_manifest
         from elasticranker.model.hub import MANIFEST, resolve
+        from elasticranker.model.manifest import read_manifest
 
         folder = Path(resolve(self.model))
         return (folder / MANIFEST).exists() and bool(read_manifest(folder)["shape"].get("split"))

@@ -308,8 +308,8 @@ def test_checkpoints_that_make_no_vectors_are_refused_at_once(tmp_path: Path) ->
 
 
 def test_the_default_checkpoint_makes_vectors_or_says_why_not() -> None:
-    from elasticranker.model.checkpoint import read_manifest
     from elasticranker.model.hub import DEFAULT
+    from elasticranker.model.manifest import read_manifest
 
     if read_manifest(DEFAULT)["shape"].get("split"):
         assert np.linalg.norm(ElasticDenser().encode_queries(["a cat"])) == pytest.approx(1, abs=1e-5)

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from elasticranker import ElasticRanker
 from elasticranker.files import sha256_file
-from elasticranker.model.checkpoint import load, read_manifest
+from elasticranker.model.checkpoint import load
 from elasticranker.model.huggingface import from_hugging_face
+from elasticranker.model.manifest import read_manifest, write_manifest
 from elasticranker.model.weights import tensor_names
 from elasticranker.training.teachers.cross_encoder import CrossEncoderTeacher
 from elasticranker.training.teachers.teacher import open_teacher
@@ -151,9 +152,7 @@ def test_an_elastic_checkpoint_that_lacks_a_tensor_is_refused_by_name(tmp_path: 
     change_weights(folder, without("exits.1.term"))
     manifest = read_manifest(folder)
     manifest["files"]["model.safetensors"] = sha256_file(folder / "model.safetensors")
-    from elasticranker.model.checkpoint import _write_manifest
-
-    _write_manifest(folder, manifest)
+    write_manifest(folder, manifest)
     with pytest.raises(ValueError, match=r"they lack exits\.1\.term, exits\.1\.term_bias; get the checkpoint again"):
         load(folder)
 

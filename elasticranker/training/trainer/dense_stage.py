@@ -159,6 +159,8 @@ class DenseTrainer(Loop):
         data: a prepared folder with vectors (`elasticranker prepare --vectors`).
         output: folder of the run; the elastic checkpoint comes into its `checkpoint`.
         settings: what fixes the trajectory.
+        tokens: an elastic checkpoint of the same vocabulary whose token embeddings are taken, and left as they are: one
+            that ships beside may lend them (see `elasticranker.model.sharing`). By default the backbone's own.
         batch_texts: texts that run together; by default 64, on a GPU 512.
         options: `resume`, `max_minutes`, `validate_every`, `save_every`, `keep`, `dtype`, `on_step`: see `Loop`.
 
@@ -180,14 +182,21 @@ class DenseTrainer(Loop):
         output: str | Path,
         settings: TrainingSettings | None = None,
         *,
+        tokens: str | Path | None = None,
         batch_texts: int | None = None,
         **options: Any,
     ) -> None:
         settings = settings or TrainingSettings()
+        if tokens is not None and not settings.freeze_tokens:
+            raise ValueError(f"tokens={str(tokens)!r} are left as they are: leave freeze_tokens (--train-tokens) out")
         self.backbone, self.data = str(backbone), Path(data)
         self.sources = {"backbone": fingerprint(self.backbone), "data": digest(data)}
+        if tokens is not None:
+            self.sources["tokens"] = fingerprint(tokens)
         super().__init__(output, settings, self.sources, **options)
         self.start = self._start()
+        if tokens is not None:
+            take_tokens(self.start.encoder, tokens)
         encoder = choose_exits(self.start.encoder, settings.depths)
         check_length(encoder, settings.max_length)
         self.encoder: Encoder = encoder.to(self.device).train()
@@ -348,6 +357,24 @@ class DenseTrainer(Loop):
             pairs = zip(encoder.depths, cosine.tolist(), strict=True)
             rated += [(SubNet(depth, width), round(value, 5)) for depth, value in pairs if depth or width == 1]
         return tuple(rated)
+
+
+def take_tokens(encoder: Encoder, source: str | Path) -> None:
+    """Give an encoder the token embeddings of an elastic checkpoint.
+
+    Raises:
+        ValueError: they are of another vocabulary or size, or it is no elastic checkpoint.
+    """
+    if not is_elastic(source):
+        raise ValueError(f"tokens={str(source)!r} is no elastic checkpoint: name one, such as default")
+    own, theirs = (cast(Tensor, one.embeddings.token) for one in (encoder, load(source).encoder))
+    if own.shape != theirs.shape:
+        raise ValueError(
+            f"tokens={str(source)!r} has {tuple(theirs.shape)} token embeddings, the backbone {tuple(own.shape)}: "
+            "name a checkpoint of the same backbone"
+        )
+    with torch.no_grad():
+        own.copy_(theirs)
 
 
 def refuse_dims(dims: tuple[int, ...], hidden: int) -> None:

@@ -13,6 +13,7 @@ import torch
 from elasticranker import ElasticDenser
 from elasticranker.cli import main
 from elasticranker.model.checkpoint import load
+from elasticranker.model.sharing import share_tokens
 from elasticranker.training.data.groups import Groups
 from elasticranker.training.trainer.dense_stage import DenseTrainer, in_space, read_vectors
 from tests.model.test_split import split
@@ -192,6 +193,23 @@ def test_the_loss_is_cosine_and_divergence_as_written_down(backbone: str, data: 
     expected = 3 * apart[0] + 10 * apart[1] + 2 * (0.25 * diverging[0] + 0.75 * diverging[1])
     assert float(loss) == pytest.approx(float(expected), rel=1e-4)
     np.testing.assert_allclose(parts[0], apart, atol=1e-5)
+
+
+def test_token_embeddings_may_be_those_of_another_checkpoint(backbone: str, data: Path, tmp_path: Path) -> None:
+    made = split(tmp_path / "source")
+    with torch.no_grad():
+        made.encoder.embeddings.token.mul_(1.01)
+    lender = made.save(tmp_path / "lender", dtype="bfloat16")
+    given = settings(layout="split", widths=(1.0,), temperature=0.1, steps=2)
+    trainer = DenseTrainer(backbone, data, tmp_path / "run", given, tokens=lender, dtype="float32")
+    trainer.train()
+    share_tokens(trainer.product, str(lender))
+    assert torch.equal(load(trainer.product).encoder.embeddings.token, load(lender).encoder.embeddings.token)
+    with pytest.raises(ValueError, match="is no elastic checkpoint"):
+        DenseTrainer(backbone, data, tmp_path / "a", given, tokens=bare(backbone, tmp_path / "bare"))
+    trained_too = settings(layout="split", widths=(1.0,), freeze_tokens=False)
+    with pytest.raises(ValueError, match=r"are left as they are: leave freeze_tokens \(--train-tokens\) out"):
+        DenseTrainer(backbone, data, tmp_path / "b", trained_too, tokens=lender)
 
 
 def test_exits_of_no_weight_are_not_run(backbone: str, data: Path, tmp_path: Path) -> None:
