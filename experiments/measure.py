@@ -2,7 +2,7 @@
 
 Each study is a command of its own, which is printed before it runs, goes on where it was killed, and leaves a folder in
 --output; what is quoted of it (a report, figures) is copied to --reports. A study that is done with the same checkpoint
-isn't run again. Studies whose data aren't there are named and passed over.
+(or without one, as on GLUE, where it trains its own models for some hours) isn't run again. Studies whose data aren't there are named and passed over.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   python -m experiments.measure ../data --only trade-off-python-docs methods-trec-dl-2019
   python -m experiments.measure ../data --list                                  # the commands alone"""
 DONE = "measured.json"
+RESULTS = "RESULTS"  # in a command: the folder of all results
 REPORTS = Path(__file__).parent / "results"
 RUN = Callable[[list[str]], int]
 
@@ -37,12 +38,14 @@ class Study:
         commands: arguments of Python, without the output folder.
         needs: files and folders that must be there.
         figures: file in the results to the ending of its name among the reports.
+        shipped: whether it is of the shipped checkpoint.
     """
 
     name: str
     commands: tuple[tuple[str, ...], ...]
     needs: tuple[Path, ...] = ()
     figures: tuple[tuple[str, str], ...] = ()
+    shipped: bool = True
 
 
 def studies(data: Path) -> list[Study]:
@@ -54,6 +57,9 @@ def studies(data: Path) -> list[Study]:
     threads = ("--threads", "2")
     there = (judged, corpus)
     online = ("-m", "experiments.online")
+    glue, multi30k, joint = data / "glue", data / "multi30k", ("-m", "experiments.joint")
+    minilm = "all-MiniLM-L6-v2=sentence-transformers/all-MiniLM-L6-v2"
+    swifts = ("exit-2", "exit-3", "exit-4", "exit-6", "all-MiniLM-L6-v2")
     return [
         Study("trade-off-trec-dl-2019", ((*elastic, *dl, *threads),), there, tradeoff),
         Study("trade-off-python-docs", ((*elastic, "python-docs", *threads),), (), tradeoff),
@@ -105,6 +111,33 @@ def studies(data: Path) -> list[Study]:
             there,
             (("online-poisson.png", "-poisson"), ("online-bursty.png", "-bursty"), ("online-day.png", "-day")),
         ),
+        Study(
+            "glue",
+            (
+                ("-m", "experiments.glue", "train", str(glue), "--backbone", "intfloat/e5-small-v2", *threads),
+                ("-m", "experiments.glue", "report", str(glue), *threads),
+            ),
+            (glue,),
+            (("glue.png", ""),),
+            shipped=False,
+        ),
+        Study(
+            "joint-glue",
+            (
+                (*joint, "glue", str(glue), "--trained", f"{RESULTS}/glue", "--other", minilm, *threads)
+                + ("--depths", "2", "3", "4", "6"),
+            ),
+            (glue,),
+            tuple((f"joint-{swift}.png", f"-{swift}") for swift in swifts),
+            shipped=False,
+        ),
+        Study(
+            "joint-translate",
+            ((*joint, "translate", str(multi30k), *threads),),
+            (multi30k,),
+            (("joint.png", ""),),
+            shipped=False,
+        ),
     ]
 
 
@@ -128,7 +161,10 @@ def measure(
     for study in chosen:
         folder = output / study.name
         known = read_json(folder / DONE) if (folder / DONE).exists() else None
-        done = {"checkpoint": identity, "commands": [list(command) for command in study.commands]}
+        done = {
+            "checkpoint": identity if study.shipped else None,
+            "commands": [list(command) for command in study.commands],
+        }
         if known != done:
             if lacking := [str(path) for path in study.needs if not path.exists()]:
                 print(f"{study.name}: passed over, {', '.join(lacking)} not there", file=sys.stderr)
@@ -145,6 +181,7 @@ def measure(
 
 
 def _runs(study: Study, command: Sequence[str], folder: Path, run: RUN) -> bool:
+    command = [part.replace(RESULTS, str(folder.parent)) for part in command]
     print(f"{study.name}: python {shlex.join(command)}", file=sys.stderr)
     return run([*command, "--output", str(folder)]) == 0
 

@@ -9,6 +9,7 @@ import pytest
 from elasticranker.files import write_json
 from experiments import measure
 from experiments.measure import Study, main, studies
+from tests.denser.tiny import checkpoint
 
 
 class Runs:
@@ -60,6 +61,15 @@ def test_another_checkpoint_is_measured_anew(tmp_path: Path, two: list[Study]) -
     measure.measure(two, tmp_path / "out", tmp_path / "reports", run=again)
     assert [command[1] for command in again.commands] == ["a", "then"]
     assert not (tmp_path / "out" / "one" / "old.csv").exists()
+
+
+def test_what_trains_its_own_models_does_not_depend_on_the_checkpoint(tmp_path: Path) -> None:
+    study = Study("own", (("-m", "a", "--trained", "RESULTS/other"),), shipped=False)
+    runs = Runs()
+    measure.measure([study], tmp_path / "out", tmp_path / "reports", run=runs)
+    assert runs.commands[0][2:4] == ["--trained", str(tmp_path / "out" / "other")]
+    measure.measure([study], tmp_path / "out", tmp_path / "reports", model=checkpoint(), run=runs)
+    assert len(runs.commands) == 1
 
 
 def test_studies_without_their_data_are_passed_over_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
