@@ -1,8 +1,9 @@
 """Measure everything that README, documentation and the model card quote, one study after the other.
 
-Each study is a command of its own, which is printed before it runs, goes on where it was killed, and leaves a folder in
---output; what is quoted of it (a report, figures) is copied to --reports. A study that is done with the same checkpoint
-(or without one, as on GLUE, where it trains its own models for some hours) isn't run again. Studies whose data aren't there are named and passed over.
+Each study is a command of its own, which is printed before it runs, goes on where it was killed, and leaves a folder
+in --output; what is quoted of it (a report, figures) is copied to --reports. A study that is done with the same
+checkpoint (or without one, as on GLUE, where it trains its own models for some hours) isn't run again. Studies whose
+data aren't there are named and passed over.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def studies(data: Path) -> list[Study]:
     there = (judged, corpus)
     online = ("-m", "experiments.online")
     glue, multi30k, joint = data / "glue", data / "multi30k", ("-m", "experiments.joint")
-    minilm = "all-MiniLM-L6-v2=sentence-transformers/all-MiniLM-L6-v2"
-    swifts = ("exit-2", "exit-3", "exit-4", "exit-6", "all-MiniLM-L6-v2")
+    minilm, depths = "all-MiniLM-L6-v2", ("2", "3", "4", "6")
+    others = ("--other", f"{minilm}=sentence-transformers/{minilm}", "--depths", *depths)
     return [
         Study("trade-off-trec-dl-2019", ((*elastic, *dl, *threads),), there, tradeoff),
         Study("trade-off-python-docs", ((*elastic, "python-docs", *threads),), (), tradeoff),
@@ -123,12 +124,9 @@ def studies(data: Path) -> list[Study]:
         ),
         Study(
             "joint-glue",
-            (
-                (*joint, "glue", str(glue), "--trained", f"{RESULTS}/glue", "--other", minilm, *threads)
-                + ("--depths", "2", "3", "4", "6"),
-            ),
+            ((*joint, "glue", str(glue), "--trained", f"{RESULTS}/glue", *others, *threads),),
             (glue,),
-            tuple((f"joint-{swift}.png", f"-{swift}") for swift in swifts),
+            tuple((f"joint-{name}.png", f"-{name}") for name in (*(f"exit-{depth}" for depth in depths), minilm)),
             shipped=False,
         ),
         Study(
@@ -181,9 +179,14 @@ def measure(
 
 
 def _runs(study: Study, command: Sequence[str], folder: Path, run: RUN) -> bool:
-    command = [part.replace(RESULTS, str(folder.parent)) for part in command]
-    print(f"{study.name}: python {shlex.join(command)}", file=sys.stderr)
-    return run([*command, "--output", str(folder)]) == 0
+    placed = _placed(command, folder)
+    print(f"{study.name}: python {shlex.join(placed)}", file=sys.stderr)
+    return run(placed) == 0
+
+
+def _placed(command: Sequence[str], folder: Path) -> list[str]:
+    """A command with its output folder, and with the folder of all results where it names that."""
+    return [*(part.replace(RESULTS, str(folder.parent)) for part in command), "--output", str(folder)]
 
 
 def _copy(study: Study, folder: Path, reports: Path) -> None:
@@ -222,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.list:
         for study in chosen:
             for command in study.commands:
-                print(f"{study.name}: python {shlex.join(command)} --output {args.output / study.name}")
+                print(f"{study.name}: python {shlex.join(_placed(command, args.output / study.name))}")
         return 0
     missed = measure(chosen, args.output, args.reports)
     if missed:
