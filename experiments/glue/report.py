@@ -139,7 +139,7 @@ def draw(results: pd.DataFrame, path: Path) -> None:
     columns = min(3, len(tasks))
     rows = -(-len(tasks) // columns)
     with picture(8, 0.8 + 2.6 * rows, title="GLUE score by depth") as figure:
-        panels = figure.subplots(rows, columns, squeeze=False).flat
+        panels = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, name in zip(panels, tasks, strict=False):
             ours = results[results["task"] == name]
             for width, look in WIDTHS.items():
@@ -149,7 +149,7 @@ def draw(results: pd.DataFrame, path: Path) -> None:
             axes.plot(alone["gflops_mean"], 100 * alone["score"], label="of one depth, alone", **STATIC)
             axes.set_title(name, loc="left")
             cost_axis(axes, "GFLOPs a text")
-        for axes in list(panels):  # what is left of the grid
+        for axes in panels[len(tasks) :]:  # what is left of the grid
             axes.set_visible(False)
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.save(path)

@@ -81,7 +81,7 @@ def _glue(args: argparse.Namespace) -> None:
         raise ValueError(
             f"--other {args.other}: give NAME=ID|PATH, such as minilm=sentence-transformers/all-MiniLM-L6-v2"
         )
-    results = run_glue(
+    measured = run_glue(
         args.data,
         named(args.tasks),
         trained=args.trained,
@@ -92,6 +92,7 @@ def _glue(args: argparse.Namespace) -> None:
         note=args.note,
         say=lambda line: print(f"{time.strftime('%H:%M:%S')} {line}", flush=True),
     )
+    results = glue_report.merged(measured)
     print(aligned(glue_report.table_cells(results)), "", *glue_report.findings(results, args.tolerance / 100), sep="\n")
     print("", *glue_report.footnotes(read_json(Path(args.output) / "manifest.json")), sep="\n")
     print(f"\nfigures: {args.output}/joint-*.png\nreport: {args.output}/report.md, {args.output}/results.csv")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from elasticranker.evaluation.plots import SIGNIFICANT
@@ -14,6 +15,34 @@ from elasticranker.files import atomic_write
 from experiments.routing_report import draw_routing
 
 AVERAGED = ["super_share", "score", "gflops_mean", "ms_mean", "over_random"]
+ALIKE = 0.005  # of a share or a score
+
+
+def merged(results: pd.DataFrame) -> pd.DataFrame:
+    """The table with one row instead of several where energies route alike, as they do between two classes.
+
+    Energies of one Swift that nowhere differ by more than `ALIKE` in the share for Super or the score are told once,
+    under all their names.
+
+    Args:
+        results: the table of `run_glue`.
+    """
+    parts = []
+    for _, ours in results.groupby("model", sort=False):
+        energies = dict.fromkeys(ours.loc[ours["over_random"].notna(), "system"])
+        told: dict[str, list[str]] = {}  # the first of those that are alike, and all of them
+        for name in energies:
+            figures = ours.loc[ours["system"] == name, ["super_share", "score"]].to_numpy()
+            same = (
+                first
+                for first in told
+                if np.allclose(ours.loc[ours["system"] == first, ["super_share", "score"]], figures, rtol=0, atol=ALIKE)
+            )
+            told.setdefault(next(same, name), []).append(name)
+        names = {first: ", ".join(all_names) for first, all_names in told.items()}
+        kept = ours[~ours["system"].isin(energies.keys() - names.keys())]
+        parts.append(kept.assign(system=kept["system"].replace(names)))
+    return pd.concat(parts, ignore_index=True)
 
 
 def averages(results: pd.DataFrame, model: str) -> pd.DataFrame:
@@ -120,7 +149,8 @@ def footnotes(manifest: Mapping[str, Any]) -> list[str]:
         "target: a share of the one half for Super, or the cheapest threshold whose accuracy on it is so close to "
         "Super's; share to Super: of what is reported; over Super: the score less Super's.",
         "free: the paper's energy, over logits; released: what its authors' demo thresholds, over probabilities. For "
-        "two classes released, max-softmax and entropy order inputs alike.",
+        "two classes released, max-softmax and entropy order inputs alike; so does free where a head started at zero, "
+        "since its two logits stay each other's opposite. Energies that route alike are told in one row.",
         "random: mean of 20 draws; oracle: routes by the true gain, which nobody knows beforehand.",
         "Costs are per input, Swift's included: FLOPs as PyTorch counts them, milliseconds of one input at a time with "
         "its tokenisation and (Swift's) energy, both models in turn.",
@@ -139,6 +169,7 @@ def write_report(path: Path, results: pd.DataFrame, manifest: Mapping[str, Any])
         results: the table of `run_glue`.
         manifest: what manifest.json holds.
     """
+    results = merged(results)
     parts = [
         "# Joint inference on GLUE",
         f"Measured {manifest['date'][:10]}.",

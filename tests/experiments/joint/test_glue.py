@@ -12,7 +12,7 @@ from experiments.glue.study import run_training
 from experiments.glue.tasks import named, read_task
 from experiments.glue.training import Recipe
 from experiments.joint import __main__ as command
-from experiments.joint import measuring
+from experiments.joint import glue_report, measuring
 from experiments.joint.glue import run_glue
 from tests.backbones import save_backbone
 from tests.experiments.glue.made import write_glue
@@ -106,6 +106,17 @@ def test_nonsense_is_refused_before_any_work(glue, trained, tmp_path):
     with pytest.raises(ValueError, match=r"shares=\[2.0\]"):
         run_glue(glue, TASKS, trained=trained, output=tmp_path / "out", shares=[2.0])
     assert not (tmp_path / "out").exists()
+
+
+def test_energies_that_route_alike_are_told_once_and_others_apart(done):
+    _, results = done
+    told = glue_report.merged(results)
+    ours = told[told["model"] == "exit-1"]
+    assert "released, max-softmax, entropy" in {name.removeprefix("free, ") for name in ours["system"]}
+    apart = results.copy()
+    apart.loc[apart["system"] == "entropy", "score"] += 0.01
+    assert "entropy" in set(glue_report.merged(apart)["system"])
+    assert set(results["system"]) - {"free", "released", "max-softmax", "entropy"} <= set(told["system"])
 
 
 def test_the_command_prints_tables_and_findings(done, glue, trained, tmp_path, capsys):
