@@ -46,7 +46,8 @@ class Training:
     Attributes:
         epochs: passes over the training pairs.
         batch_size: pairs a step.
-        learning_rate: at its peak, after a tenth of the steps; it falls to 0 in a straight line.
+        learning_rate: of Adafactor, in units of each parameter's root mean square, at its peak after a tenth of the
+            steps; it falls to 0 in a straight line.
         dropout: share of activations that are dropped.
         smoothing: of the labels.
         dtype: bfloat16 (autocast) or float32.
@@ -56,7 +57,7 @@ class Training:
 
     epochs: int
     batch_size: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-2
     dropout: float = 0.1
     smoothing: float = 0.1
     dtype: str = "float32"
@@ -104,16 +105,26 @@ def train_t5(folder: Path, size: Size, training: Training, pairs: Pairs, tokeniz
     """
     if folder.exists():
         return
-    from transformers import DataCollatorForSeq2Seq, PrinterCallback, Seq2SeqTrainer, set_seed
+    from transformers import Adafactor, DataCollatorForSeq2Seq, PrinterCallback, Seq2SeqTrainer, set_seed
 
     set_seed(training.seed)
     model, unfinished = _new_t5(size, training, tokenizer), folder.with_name(f"{folder.name}-unfinished")
+    # T5's weights start at very different sizes, and its attention isn't scaled: Adam's equal steps saturate it, and a
+    # model of four layers then learns nothing but how frequent words are. T5 was made for steps relative to the size.
+    optimiser = Adafactor(
+        model.parameters(),
+        lr=training.learning_rate,
+        scale_parameter=True,
+        relative_step=False,
+        warmup_init=False,
+    )
     trainer = Seq2SeqTrainer(
         model=model,
         args=_arguments(unfinished, training, len(pairs), progress),
         train_dataset=_Encoded(pairs, tokenizer),
         data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
         processing_class=tokenizer,
+        optimizers=(optimiser, None),
     )
     trainer.remove_callback(PrinterCallback)
     with quiet():
@@ -170,7 +181,7 @@ def _arguments(folder: Path, training: Training, pairs: int, progress: bool) -> 
         learning_rate=training.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=steps // 10,
-        weight_decay=0.01,
+        max_grad_norm=0.0,  # Adafactor clips by itself
         label_smoothing_factor=training.smoothing,
         bf16=training.dtype == "bfloat16",
         use_cpu=training.device == "cpu",
