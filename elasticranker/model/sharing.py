@@ -6,14 +6,13 @@ digest of what it takes.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from elasticranker.files import sha256_file, write_tensors
+from elasticranker.files import sha256, sha256_file, write_tensors
 from elasticranker.model.hub import MANIFEST, resolve
 from elasticranker.model.manifest import WEIGHTS, read_manifest, write_manifest
 
@@ -90,7 +89,7 @@ def _tokens_of(source: str) -> Tensor:
 
 
 def _digest(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+    return sha256(tensor.contiguous().view(torch.uint8).numpy().tobytes())
 
 
 def _replace(folder: Path, manifest: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -178,7 +178,6 @@ def _arguments(folder: Path, training: Training, pairs: int, progress: bool) -> 
         output_dir=str(folder),
         num_train_epochs=training.epochs,
         per_device_train_batch_size=training.batch_size,
-        learning_rate=training.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=steps // 10,
         max_grad_norm=0.0,  # Adafactor clips by itself

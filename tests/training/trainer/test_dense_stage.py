@@ -15,7 +15,8 @@ from elasticranker.cli import main
 from elasticranker.model.checkpoint import load
 from elasticranker.model.sharing import share_tokens
 from elasticranker.training.data.groups import Groups
-from elasticranker.training.trainer.dense_stage import DenseTrainer, in_space, read_vectors
+from elasticranker.training.trainer.dense_stage import DenseTrainer
+from elasticranker.training.trainer.dense_step import in_space, read_vectors
 from tests.model.test_split import split
 from tests.planning.test_cost import elastic
 from tests.training.tiny import make_groups, settings
