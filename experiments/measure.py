@@ -168,7 +168,7 @@ def measure(
                 print(f"{study.name}: passed over, {', '.join(lacking)} not there", file=sys.stderr)
                 missed.append(study.name)
                 continue
-            if known is not None:  # of another checkpoint: nothing there can be gone on with
+            if known is not None and study.shipped:  # of another checkpoint: nothing there can be gone on with
                 shutil.rmtree(folder)
             if not all(_runs(study, command, folder, run) for command in study.commands):
                 missed.append(study.name)

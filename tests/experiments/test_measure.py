@@ -72,6 +72,14 @@ def test_what_trains_its_own_models_does_not_depend_on_the_checkpoint(tmp_path: 
     assert len(runs.commands) == 1
 
 
+def test_models_of_a_study_that_trains_its_own_are_kept_when_its_commands_change(tmp_path: Path) -> None:
+    measure.measure([Study("own", (("-m", "a"),), shipped=False)], tmp_path / "out", tmp_path / "reports", run=Runs())
+    (tmp_path / "out" / "own" / "model").write_text("hours of work")
+    other, again = Study("own", (("-m", "a", "--timed", "9"),), shipped=False), Runs()
+    measure.measure([other], tmp_path / "out", tmp_path / "reports", run=again)
+    assert again.commands and (tmp_path / "out" / "own" / "model").exists()
+
+
 def test_studies_without_their_data_are_passed_over_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     there = [study for study in studies(tmp_path) if study.needs]
     assert measure.measure(there, tmp_path / "out", tmp_path / "reports", run=Runs()) == [s.name for s in there]
