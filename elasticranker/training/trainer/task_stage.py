@@ -75,7 +75,9 @@ class TaskTrainer(Loop):
         self.tokenizer = read_tokenizer(self.backbone, encoder.shape.vocabulary)
         cut_layers(encoder, layers)
         self.config.num_hidden_layers = encoder.shape.layers
-        give_readouts(encoder, settings, examples.classes)
+        # a regression that starts at 0 first shifts every exit to the labels' mean, by the states that all exits share
+        start = float(examples.labels.mean()) if examples.classes == 1 else 0.0
+        give_readouts(encoder, settings, examples.classes, start)
         self.encoder: Encoder = encoder.to(self.device).train()
         self.encoder.embeddings.token.requires_grad_(not settings.freeze_tokens)
         self.sampler = ExampleSampler(
@@ -148,8 +150,10 @@ def cut_layers(encoder: Encoder, layers: int | None) -> None:
     encoder.layers = encoder.layers[: encoder.shape.layers]
 
 
-def give_readouts(encoder: Encoder, settings: TrainingSettings, classes: int) -> None:
+def give_readouts(encoder: Encoder, settings: TrainingSettings, classes: int, start: float = 0.0) -> None:
     """Put untrained heads after the depths of the settings and after the last layer (in place).
+
+    All their logits are `start`.
 
     Raises:
         ValueError: the encoder has fewer layers.
@@ -161,4 +165,6 @@ def give_readouts(encoder: Encoder, settings: TrainingSettings, classes: int) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         readouts = {str(depth): MeanReadout(encoder.shape.hidden, classes) for depth in depths}
+    for readout in readouts.values():
+        nn.init.constant_(readout.head_bias, start)
     encoder.exits = nn.ModuleDict(readouts)

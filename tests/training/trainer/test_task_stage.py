@@ -104,6 +104,16 @@ def test_a_static_model_is_the_backbone_cut_to_its_first_layers(trainer, backbon
         trainer("other", changed={"depths": (5,)})
 
 
+def test_a_regression_starts_from_the_mean_of_its_labels(trainer):
+    run = trainer(kind="regression")
+    mean = float(made_examples(kind="regression").labels.mean())
+    assert mean != 0 and all(
+        readout.head_bias.tolist() == pytest.approx([mean]) for readout in run.encoder.exits.values()
+    )
+    run = trainer("classes")
+    assert all(readout.head_bias.tolist() == [0, 0] for readout in run.encoder.exits.values())
+
+
 def test_a_bare_encoder_with_other_names_is_a_backbone_too(trainer, tmp_path):
     run = trainer(start=save_backbone(tmp_path / "electra", "electra", labels=None))
     run.train()
