@@ -48,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--max-length", type=positive, default=256, metavar="N", help="tokens (default: %(default)s)")
     train.add_argument("--max-steps", type=positive, metavar="N", help="stop there, to try things out")
     train.add_argument("--save-steps", type=positive, default=500, metavar="N", help="between saves (default: 500)")
+    train.add_argument(
+        "--dtype", default="auto", choices=["auto", "float32", "bfloat16"], help="(default: %(default)s)"
+    )
     report = parts.add_parser("report", help="original and elastic at several budgets")
     add_candidate_arguments(report)
     report.add_argument("--original", required=True, metavar="ID|PATH", help="the cross-encoder")
@@ -75,7 +78,7 @@ def run_train(args: argparse.Namespace) -> None:
     """Train as the arguments say."""
     from experiments.elastify.stranger import Settings, train_cross_encoder
 
-    names = ("epochs", "negatives", "batch_size", "learning_rate", "max_length", "max_steps", "save_steps")
+    names = ("epochs", "negatives", "batch_size", "learning_rate", "max_length", "max_steps", "save_steps", "dtype")
     settings = Settings(**{name: getattr(args, name) for name in names})
     print(f"wrote {train_cross_encoder(args.data, args.output, start=args.start, settings=settings)}")
 

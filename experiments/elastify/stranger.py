@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from elasticranker.extras import missing
 from elasticranker.files import read_json, refuse_other_job, writable_folder, write_json
+from elasticranker.model.loaded import choose_device, choose_dtype
 from elasticranker.training.data.sources import Source, read_sources
 from elasticranker.training.origin import place_name
 
@@ -33,6 +34,7 @@ class Settings:
         max_length: most tokens of a pair.
         max_steps: stop there; None for all.
         save_steps: steps between saved states.
+        dtype: auto, float32 or bfloat16 (autocast); auto is bfloat16 where the processor multiplies in it natively.
     """
 
     epochs: float = 1.0
@@ -42,6 +44,7 @@ class Settings:
     max_length: int = 256
     max_steps: int | None = None
     save_steps: int = 500
+    dtype: str = "auto"
 
 
 def train_cross_encoder(data: str, output: str | Path, *, start: str | None, settings: Settings) -> Path:
@@ -60,6 +63,8 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
         ImportError: sentence-transformers or its trainer's packages aren't installed.
         ValueError: the folder holds another run.
     """
+    import torch
+
     try:
         from datasets import Dataset
         from sentence_transformers import CrossEncoder
@@ -68,6 +73,8 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
     except ImportError as error:
         raise missing("training a cross-encoder", "peers", error) from error
     output, begin = writable_folder(output), start or default_start()
+    autocast = choose_dtype(settings.dtype, choose_device(None)) == torch.bfloat16
+    settings = replace(settings, dtype="bfloat16" if autocast else "float32")
     job = {"data": place_name(data), "start": place_name(begin), **asdict(settings)}
     if (output / "job.json").exists():
         remedy = "name another output (--output)"
@@ -92,6 +99,7 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
             save_steps=settings.save_steps,
             save_total_limit=1,
             logging_steps=50,
+            bf16=autocast,
             report_to="none",
             seed=SEED,
             **arguments,
