@@ -52,7 +52,7 @@ with query and document side by side, from a bi-encoder that is its own teacher:
 queries alone, so that sub-networks of every size search one index:
   elasticranker train --stage dense --backbone run/checkpoint --data prepared --output dense --group-size 16
   elasticranker train --stage dense --backbone intfloat/e5-small-v2 --data prepared --output dense --widths 1 \
-      --query-layers spaced --dims 192 96
+      --query-layers chosen --dims 192 96
 
 alignment first:
   elasticranker train --stage align --backbone small-encoder --teacher large-encoder --data texts.txt --output aligned

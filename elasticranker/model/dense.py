@@ -127,7 +127,7 @@ def vectors_fingerprint(source: str | Path, revision: str | None = None) -> str:
     told = {name: manifest.get(name) for name in names}
     if "tokens" in manifest:
         told["tokens"] = manifest["tokens"]
-    return sha256(json.dumps(told, sort_keys=True), str(reading.spaced))
+    return sha256(json.dumps(told, sort_keys=True), str(reading.order))
 
 
 class LoadedDense:

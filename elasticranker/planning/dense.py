@@ -14,26 +14,25 @@ class DenseReading:
     """What `ElasticDenser` needs to know of a checkpoint beside its weights.
 
     Attributes:
-        spaced: the layers of a sub-network are evenly spaced and end with the last (DynaBERT, Hou et al. 2020), instead
-            of being the first. A text's states are handed on to nobody, so that its layers need not be a prefix.
+        order: all layers (from 0), those first that a sub-network has first; empty for the first to the last. A text's
+            states are handed on to nobody, so that its layers need not be a prefix: some of the last ones, which make
+            vectors of states, are worth more than those in the middle.
         dims: numbers of leading dimensions, besides all, that vectors were trained to be cut to (Matryoshka
             representations, Kusupati et al. 2022).
         rated: sub-networks and how good their vectors of queries are, 1 for the whole model's.
 
     Example:
-        >>> DenseReading(spaced=True).kept(3, 12)
-        (3, 7, 11)
+        >>> DenseReading(order=(0, 3, 1, 2)).kept(2, 4)
+        (0, 3)
     """
 
-    spaced: bool = False
+    order: tuple[int, ...] = ()
     dims: tuple[int, ...] = ()
     rated: tuple[tuple[SubNet, float], ...] = ()
 
     def kept(self, depth: int, layers: int) -> tuple[int, ...]:
-        """The layers (from 0) that a sub-network of so many layers has."""
-        if not self.spaced:
-            return tuple(range(depth))
-        return tuple(round((place + 1) * layers / depth) - 1 for place in range(depth))
+        """The layers (from 0) that a sub-network of so many layers has, out of `layers`."""
+        return tuple(sorted((self.order or range(layers))[:depth]))
 
     def preferred(self, subnets: Iterable[SubNet], full: SubNet) -> tuple[SubNet, ...]:
         """Sub-networks from the best to the worst, the whole model first.
@@ -56,7 +55,7 @@ class DenseReading:
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `elastic.json`."""
         rated = [subnet.to_json() | {"quality": quality} for subnet, quality in self.rated]
-        return {"layers": "spaced" if self.spaced else "first", "dims": list(self.dims), "rated": rated}
+        return {"layers": list(self.order) or "first", "dims": list(self.dims), "rated": rated}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> DenseReading:
@@ -66,10 +65,11 @@ class DenseReading:
             ValueError: not of that form.
         """
         try:
-            if value["layers"] not in ("first", "spaced"):
-                raise ValueError(f"unknown layers {value['layers']!r}: this version knows 'first' and 'spaced'")
+            order = () if value["layers"] == "first" else tuple(value["layers"])
+            if sorted(order) != list(range(len(order))):
+                raise ValueError(f"unknown layers {value['layers']!r}: this version knows 'first' and an order of all")
             rated = tuple((SubNet.from_json(entry), float(entry["quality"])) for entry in value["rated"])
-            return cls(value["layers"] == "spaced", tuple(int(dim) for dim in value["dims"]), rated)
+            return cls(order, tuple(int(dim) for dim in value["dims"]), rated)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"`dense` in elastic.json is malformed ({type(error).__name__}: {error})") from error
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 LAYOUTS = ("joint", "split")
 SAMPLINGS = ("sandwich", "random", "all", "none")
-QUERY_LAYERS = ("first", "spaced")
+QUERY_LAYERS = ("first", "chosen")
 # Settings of split layout alone.
 APART = ("first_cross", "document_start", "lower_layers", "lone_queries", "lone_documents")
 LOSSES = ("kl", "lce", "margin_mse", "ranknet", "bce")
@@ -68,8 +68,8 @@ class TrainingSettings:
         importance_steps: steps' worth of data on which importance is measured.
         relation_heads: heads that relations are compared by when aligning.
         teacher_layer: layer of the teacher that is imitated when aligning (0: its last).
-        query_layers: layers of a sub-network in the dense stage: the `first` ones, or evenly `spaced` ones that end
-            with the last.
+        query_layers: layers of a sub-network in the dense stage: the `first` ones, or those `chosen` before training,
+            without which vectors are furthest from the teacher's.
         document_share: share of the dense stage's texts that are documents, which hold the whole model in place.
         dims: numbers of leading dimensions that the dense stage's vectors may be cut to, beside all.
         seed: of every draw.

@@ -86,7 +86,7 @@ def test_the_real_e5_makes_the_vectors_of_hugging_face(shared: Path) -> None:
     np.testing.assert_allclose(ElasticDenser(str(place), dtype="float32").encode_queries(asked), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("reading", [DenseReading(), DenseReading(spaced=True)])
+@pytest.mark.parametrize("reading", [DenseReading(), DenseReading(order=(2, 0, 1))])
 @pytest.mark.parametrize("budget", ["full", "80%", "60%", "30%", "5%"])
 def test_spend_is_what_torch_counts_and_within_the_budget(budget: str, reading: DenseReading) -> None:
     denser = ElasticDenser(checkpoint(reading), budget=budget, dtype="float32", trace=True)
@@ -165,17 +165,17 @@ def test_vectors_of_the_whole_model_are_those_that_split_pairs_are_scored_by() -
     np.testing.assert_allclose(vectors(half.doc_encoder()(frame), "doc_vec")[0], expected[1], atol=1e-5)
 
 
-def test_spaced_layers_end_with_the_last() -> None:
-    first, spaced = (
-        ElasticDenser(checkpoint(DenseReading(spaced=s)), budget="50%", dtype="float32") for s in (False, True)
+def test_chosen_layers_are_those_that_are_run() -> None:
+    first, chosen = (
+        ElasticDenser(checkpoint(DenseReading(order)), budget="50%", dtype="float32") for order in ((), (2, 0, 1))
     )
-    last = spaced.checkpoint.encoder
+    last = chosen.checkpoint.encoder
     with torch.no_grad():
-        ids = torch.from_numpy(spaced._loaded.queries.tokens(["a cat"]).rows[0][None].astype(np.int64))
+        ids = torch.from_numpy(chosen._loaded.queries.tokens(["a cat"]).rows[0][None].astype(np.int64))
         states = last.embeddings(ids, torch.zeros_like(ids), torch.float32)
         states = last.run_layers(states, last.weights(1.0, torch.float32)[2:], torch.zeros(1, 1, 1, ids.shape[1]))
         expected = last.exits["1"].pooled(states, torch.ones(1, 1, ids.shape[1], dtype=torch.bool))[0]
-    np.testing.assert_allclose(spaced.encode_queries(["a cat"]), expected, atol=1e-5)
+    np.testing.assert_allclose(chosen.encode_queries(["a cat"]), expected, atol=1e-5)
     assert not np.allclose(first.encode_queries(["a cat"]), expected, atol=1e-3)
 
 

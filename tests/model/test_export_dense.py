@@ -18,7 +18,7 @@ from elasticranker.planning.dense import DenseReading
 from elasticranker.planning.subnet import SubNet
 from tests.denser.tiny import QUERIES, TEXTS, checkpoint
 
-READINGS = [None, DenseReading(spaced=True)]
+READINGS = [None, DenseReading((0, 2, 1))]
 
 
 def ours(source: str, texts: list[str], subnet: SubNet, *, queries: bool) -> np.ndarray:
@@ -28,7 +28,7 @@ def ours(source: str, texts: list[str], subnet: SubNet, *, queries: bool) -> np.
     return loaded.engine.encode(encoder.tokens(texts).rows, [subnet] * len(texts), encoder)
 
 
-@pytest.mark.parametrize("reading", READINGS, ids=["first", "spaced"])
+@pytest.mark.parametrize("reading", READINGS, ids=["first", "chosen"])
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 def test_sentence_transformers_gives_our_vectors(tmp_path: Path, reading: DenseReading | None, depth: int) -> None:
     library = pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")

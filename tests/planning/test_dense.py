@@ -1,5 +1,7 @@
 """Which layers and which sub-networks read one text alone."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,14 +12,14 @@ from elasticranker.planning.subnet import SubNet
 SUBNETS = [SubNet(depth, width) for depth in (1, 2, 4) for width in (1.0, 0.5)] + [SubNet(0)]
 
 
-@given(st.integers(1, 48).flatmap(lambda layers: st.tuples(st.integers(1, layers), st.just(layers))))
-def test_spaced_layers_are_as_many_as_asked_for_rise_and_end_with_the_last(sizes: tuple[int, int]) -> None:
-    depth, layers = sizes
-    kept = DenseReading(spaced=True).kept(depth, layers)
-    assert len(set(kept)) == depth and list(kept) == sorted(kept)
-    assert kept[0] >= 0 and kept[-1] == layers - 1
-    gaps = [after - before for before, after in zip((-1, *kept), kept, strict=False)]
-    assert max(gaps) - min(gaps) <= 1
+@given(st.integers(1, 24).flatmap(lambda layers: st.permutations(range(layers))))
+def test_a_deeper_sub_network_has_one_layer_more_in_its_place(order: list[int]) -> None:
+    reading, layers = DenseReading(order=tuple(order)), len(order)
+    kept = [reading.kept(depth, layers) for depth in range(layers + 1)]
+    assert kept[0] == () and kept[-1] == tuple(range(layers))
+    for depth, (fewer, more) in enumerate(pairwise(kept)):
+        assert list(more) == sorted(more) and set(more) - set(fewer) == {order[depth]}
+    assert DenseReading().kept(layers - 1, layers) == tuple(range(layers - 1))
 
 
 def test_without_ratings_the_deeper_is_the_better_at_full_width() -> None:
@@ -38,8 +40,9 @@ def test_the_best_that_is_affordable_is_chosen_or_none() -> None:
 
 
 def test_it_survives_json() -> None:
-    reading = DenseReading(True, (64, 128), ((SubNet(2, 0.5), 0.75),))
+    reading = DenseReading((1, 0), (64, 128), ((SubNet(2, 0.5), 0.75),))
     assert DenseReading.from_json(reading.to_json()) == reading
-    for broken in ({}, {"layers": "odd", "dims": [], "rated": []}, {"layers": "first", "dims": [], "rated": [1]}):
+    odd = [{"layers": layers, "dims": [], "rated": []} for layers in ("odd", [0, 2], [1, 1], 3)]
+    for broken in ({}, *odd, {"layers": "first", "dims": [], "rated": [1]}):
         with pytest.raises(ValueError, match=r"dense|layers"):
             DenseReading.from_json(broken)

@@ -13,9 +13,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from elasticranker.files import renewed_folder
+from elasticranker.files import read_json, renewed_folder, write_json
 from elasticranker.model.card import model_card
 from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic, load
 from elasticranker.model.encoder import Encoder
@@ -30,11 +31,14 @@ from elasticranker.training.data.batches import each_tensor
 from elasticranker.training.data.dense_texts import VectorSampler, VectorStep
 from elasticranker.training.data.groups import Groups, digest, read_info
 from elasticranker.training.settings import TrainingSettings
+from elasticranker.training.trainer.choosing import choose_layers
 from elasticranker.training.trainer.dense_step import DenseStep, in_space, read_vectors
 from elasticranker.training.trainer.fitting import projection_by_least_squares, rotation_by_variance
 from elasticranker.training.trainer.loop import Loop
 from elasticranker.training.trainer.provenance import provenance_after
 from elasticranker.training.trainer.rank_stage import check_length, check_widths, choose_exits
+
+LAYERS = "layers.json"  # in the folder of a run: the order of layers that it chose
 
 
 class DenseTrainer(Loop):
@@ -103,7 +107,7 @@ class DenseTrainer(Loop):
         if dims:
             give_rotation(encoder)
         freeze_pairs(encoder, freeze_tokens=settings.freeze_tokens)
-        reading = DenseReading(spaced=settings.query_layers == "spaced", dims=dims)
+        reading = DenseReading(self._known_order(), dims)
         self.checkpoint = replace(
             self.start, encoder=encoder, widths=settings.widths, dense=reading, ladder=None, ladders={}
         )
@@ -173,13 +177,16 @@ class DenseTrainer(Loop):
 
     @torch.no_grad()
     def prepare_start(self) -> None:
-        """Put the projections of exits that nobody trained for these layers where least squares puts them."""
-        settings, reading = self.settings, self.checkpoint.dense
+        """Choose layers if wished, and put projections that nobody trained for them where least squares puts them."""
+        settings = self.settings
+        if settings.query_layers == "chosen" and not self.checkpoint.dense.order:
+            self._choose()
+        reading = self.checkpoint.dense
         taught = self.sampler.groups.vectors
         if reading.dims and not self.start.dense.dims and taught is not None:
             kinds = [torch.from_numpy(kind.astype(np.float32)).to(self.device) for kind in taught]
             self._exits()[-1].projection.copy_(rotation_by_variance(kinds))
-        if not settings.fit_steps or (self.start.provenance and not reading.spaced):
+        if not settings.fit_steps or (self.start.provenance and not reading.order):
             return
         readouts = self._exits()[:-1]
         for readout in readouts:
@@ -193,6 +200,27 @@ class DenseTrainer(Loop):
                     known.append((made, in_space(self.encoder, batch.targets)))
         for readout, known in zip(readouts, means, strict=True):
             readout.projection.copy_(projection_by_least_squares(known))
+
+    def _known_order(self) -> tuple[int, ...]:
+        """The order of layers that the backbone, or this run when it began, has chosen; empty where nothing has."""
+        if self.settings.query_layers == "first":
+            return ()
+        path = self.output / LAYERS
+        return self.start.dense.order or (tuple(read_json(path)) if path.exists() else ())
+
+    def _choose(self) -> None:
+        """Choose the order of layers, the same in every process, and keep it for when the run is gone on with."""
+        settings, batches = self.settings, []
+        for number in range(settings.steps, settings.steps + max(2, settings.fit_steps)):
+            batches += [
+                each_tensor(batch, lambda tensor: tensor.to(self.device)) for batch in self.sampler.step(number).full
+            ]
+        order = broadcast_object_list([choose_layers(self.encoder, batches, self.dtype)])[0]
+        if self.accelerator.is_main_process:
+            write_json(self.output / LAYERS, list(order))
+        reading = replace(self.checkpoint.dense, order=order)
+        self.checkpoint = replace(self.checkpoint, dense=reading)
+        self.module.reading = reading
 
     def _exits(self) -> list[SplitReadout]:
         return [cast(SplitReadout, self.encoder.exits[str(depth)]) for depth in self.encoder.depths]

@@ -30,14 +30,16 @@ def read_vectors(
     start = encoder.embeddings(batch.ids, torch.zeros_like(batch.ids), dtype)
     blank = blank_after(batch.lengths, batch.ids.shape[1])
     padding = padding_mask(blank, dtype)
-    states = encoder.at_depths(start, weights, depths, padding)
-    if reading.spaced:  # other layers for every depth: nothing to go on from
-        kept = ((depth, reading.kept(depth, len(weights))) for depth in depths)
-        states = ((d, encoder.run_layers(start, [weights[i] for i in layers], padding)) for d, layers in kept)
+    known: dict[tuple[int, ...], Tensor] = {(): start}  # states after some layers, which several depths begin with
     vectors = []
-    for depth, hidden in states:
+    for depth in depths:
+        kept = reading.kept(depth, len(weights))
+        for end in range(1, depth + 1):
+            if kept[:end] not in known:
+                before, layer = known[kept[: end - 1]], weights[kept[end - 1]]
+                known[kept[:end]] = encoder.run_layers(before, [layer], padding)
         readout = cast(SplitReadout, encoder.exits[str(depth)])
-        vectors.append(readout.pooled(hidden, ~blank[:, None])[:, 0])
+        vectors.append(readout.pooled(known[kept], ~blank[:, None])[:, 0])
     return torch.stack(vectors)
 
 

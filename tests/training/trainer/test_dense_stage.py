@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from elasticranker import ElasticDenser
 from elasticranker.cli import main
 from elasticranker.model.checkpoint import load
 from elasticranker.model.sharing import share_tokens
+from elasticranker.planning.dense import DenseReading
 from elasticranker.training.data.groups import Groups
+from elasticranker.training.trainer.choosing import choose_layers
 from elasticranker.training.trainer.dense_stage import DenseTrainer
 from elasticranker.training.trainer.dense_step import in_space, read_vectors
 from tests.model.test_split import split
@@ -71,7 +74,7 @@ def test_untrained_the_whole_model_is_the_teacher(backbone: str, data: Path, tmp
     assert found["cosine"][0] < 0.95
 
 
-@pytest.mark.parametrize("layers", ["first", "spaced"])
+@pytest.mark.parametrize("layers", ["first", "chosen"])
 def test_every_exit_comes_nearer_to_the_teacher_and_the_whole_model_stays(
     backbone: str, data: Path, tmp_path: Path, layers: str
 ) -> None:
@@ -88,12 +91,12 @@ def test_every_exit_comes_nearer_to_the_teacher_and_the_whole_model_stays(
     assert all(after > before for before, after in zip(begun["cosine"][:-1], ended["cosine"][:-1], strict=True))
     assert ended["cosine"][-1] > 0.95
     denser = ElasticDenser(str(trainer.product), budget="50%", dtype="float32", trace=True)
-    assert denser.checkpoint.dense.spaced == (layers == "spaced")
+    assert bool(denser.checkpoint.dense.order) == (layers == "chosen")
     assert denser.subnets["depth"].tolist()[0] == 3
     assert {subnet.depth for subnet, _ in denser.checkpoint.dense.rated} == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("layers", ["first", "spaced"])
+@pytest.mark.parametrize("layers", ["first", "chosen"])
 def test_exits_start_where_least_squares_puts_them(backbone: str, data: Path, tmp_path: Path, layers: str) -> None:
     def begun(fit_steps: int) -> list[float]:
         given = settings(layout="split", widths=(1.0,), temperature=0.1, query_layers=layers, fit_steps=fit_steps)
@@ -106,6 +109,33 @@ def test_exits_start_where_least_squares_puts_them(backbone: str, data: Path, tm
     bare, fitted = begun(0), begun(40)
     assert all(after > before for before, after in zip(bare[:-1], fitted[:-1], strict=True))
     assert fitted[-1] == bare[-1]  # the whole model has no projection
+
+
+def test_the_layers_that_are_kept_longest_are_those_that_vectors_need(
+    backbone: str, data: Path, tmp_path: Path
+) -> None:
+    """Two of the three layers are made to do nothing: they go first."""
+    given = settings(layout="split", widths=(1.0,), temperature=0.1, query_layers="chosen", fit_steps=8)
+    trainer = DenseTrainer(backbone, data, tmp_path / "run", given, dtype="float32")
+    with torch.no_grad():
+        for name, parameter in trainer.encoder.layers.named_parameters():
+            if not name.startswith("1.") and ("out" in name or "down" in name):
+                parameter.zero_()
+    batches = [batch for number in range(8) for batch in trainer.sampler.step(number).full]
+    whole = [read_vectors(trainer.encoder, DenseReading(), batch, 1.0, torch.float32)[-1] for batch in batches]
+    taught = [batch._replace(targets=vectors) for batch, vectors in zip(batches, whole, strict=True)]
+    assert choose_layers(trainer.encoder, taught, torch.float32)[0] == 1
+
+
+def test_a_run_that_is_gone_on_with_keeps_its_layers(backbone: str, data: Path, tmp_path: Path) -> None:
+    killed = trained(backbone, data, tmp_path / "run", stop=3, query_layers="chosen")
+    order = killed.checkpoint.dense.order
+    assert sorted(order) == [0, 1, 2]
+    (tmp_path / "run" / "layers.json").write_text(json.dumps(order[::-1]))  # what is read is what was written
+    resumed = trained(backbone, data, tmp_path / "run", query_layers="chosen")
+    assert load(resumed.product).dense.order == order[::-1] == resumed.module.reading.order
+    further = DenseTrainer(resumed.product, data, tmp_path / "further", resumed.settings, dtype="float32")
+    assert further.checkpoint.dense.order == order[::-1]
 
 
 @pytest.mark.parametrize("dims", [(), (8,)])
@@ -123,7 +153,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(
 def test_a_rotation_keeps_cosines_and_puts_what_tells_texts_apart_first(
     backbone: str, data: Path, groups: Groups, tmp_path: Path
 ) -> None:
-    given = settings(layout="split", widths=(1.0,), temperature=0.1, dims=(8,), query_layers="spaced")
+    given = settings(layout="split", widths=(1.0,), temperature=0.1, dims=(8,), query_layers="chosen")
     trainer = DenseTrainer(backbone, data, tmp_path, given, dtype="float32")
     trainer.prepare_start()
     assert groups.vectors is not None
@@ -215,7 +245,7 @@ def test_token_embeddings_may_be_those_of_another_checkpoint(backbone: str, data
 
 def test_exits_of_no_weight_are_not_run(backbone: str, data: Path, tmp_path: Path) -> None:
     alone: dict[str, Any] = {"depths": (2,), "align_full": 0.0, "full_weight": 0.0, "document_share": 0.0}
-    given = settings(layout="split", widths=(1.0,), temperature=0.1, query_layers="spaced", **alone)
+    given = settings(layout="split", widths=(1.0,), temperature=0.1, query_layers="chosen", **alone)
     trainer = DenseTrainer(backbone, data, tmp_path / "one", given, dtype="float32")
     _, parts = trainer.module(trainer.step_data(0), [])
     assert parts.shape == (1, 1)
@@ -250,7 +280,7 @@ def test_data_and_backbones_that_will_not_do_are_refused_before_the_first_step(
     joint = elastic(tmp_path / "source").save(tmp_path / "joint")
     with pytest.raises(ValueError, match="is in joint layout, which makes no vectors"):
         DenseTrainer(joint, data, tmp_path / "b", settings(layout="split"))
-    with pytest.raises(ValueError, match="query_layers='last': choose from first, spaced"):
+    with pytest.raises(ValueError, match="query_layers='last': choose from first, chosen"):
         settings(query_layers="last")
 
 
@@ -270,9 +300,9 @@ def test_the_command_trains_and_says_where(
     ]
     sizes = ["--steps", "2", "--groups-per-step", "2", "--group-size", "4", "--max-length", "32", "--widths", "1"]
     assert (
-        main([*command, *sizes, "--max-query-length", "8", "--query-layers", "spaced", "--prefixes", "who ", "the "])
+        main([*command, *sizes, "--max-query-length", "8", "--query-layers", "chosen", "--prefixes", "who ", "the "])
         == 0
     )
     assert f"wrote {tmp_path / 'run' / 'checkpoint'}" in capsys.readouterr().out
     made = load(tmp_path / "run" / "checkpoint")
-    assert made.dense.spaced and made.prefixes == ("who ", "the ") and made.provenance["stage"] == "dense"
+    assert made.dense.order and made.prefixes == ("who ", "the ") and made.provenance["stage"] == "dense"
