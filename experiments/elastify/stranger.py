@@ -73,7 +73,8 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
     except ImportError as error:
         raise missing("training a cross-encoder", "peers", error) from error
     output, begin = writable_folder(output), start or default_start()
-    autocast = choose_dtype(settings.dtype, choose_device(None)) == torch.bfloat16
+    device = choose_device(None)
+    autocast = choose_dtype(settings.dtype, device) == torch.bfloat16
     settings = replace(settings, dtype="bfloat16" if autocast else "float32")
     job = {"data": place_name(data), "start": place_name(begin), **asdict(settings)}
     if (output / "job.json").exists():
@@ -100,6 +101,7 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
             save_total_limit=1,
             logging_steps=50,
             bf16=autocast,
+            use_cpu=device.type == "cpu",
             report_to="none",
             seed=SEED,
             **arguments,
