@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from elasticranker.files import read_json, renewed_folder, write_json
@@ -210,6 +209,8 @@ class DenseTrainer(Loop):
 
     def _choose(self) -> None:
         """Choose the order of layers, the same in every process, and keep it for when the run is gone on with."""
+        from accelerate.utils import broadcast_object_list
+
         settings, batches = self.settings, []
         for number in range(settings.steps, settings.steps + max(2, settings.fit_steps)):
             batches += [

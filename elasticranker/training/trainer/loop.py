@@ -83,6 +83,7 @@ class Loop(ABC):
         on_step: Callable[[int], None] | None = None,
     ) -> None:
         from accelerate import Accelerator, DistributedDataParallelKwargs
+        from accelerate.state import AcceleratorState
 
         if keep not in ("best", "last"):
             raise ValueError(f"keep={keep!r}: choose best or last")
@@ -92,6 +93,7 @@ class Loop(ABC):
         # Modules cast by themselves. Without a GPU, accelerate must be told to join the processes of torchrun.
         alone = torch.cuda.is_available() or "LOCAL_RANK" not in os.environ
         partly = [DistributedDataParallelKwargs(find_unused_parameters=True)] if settings.shallow else []
+        AcceleratorState._reset_state()  # another trainer's mixed precision would be this process's for good
         self.accelerator = Accelerator(mixed_precision="no", cpu=not alone, kwargs_handlers=partly)
         self.device = self.accelerator.device
         self.dtype = choose_dtype(dtype, self.device)

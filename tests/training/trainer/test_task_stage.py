@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from elasticranker import ElasticRanker
@@ -112,6 +114,15 @@ def test_a_regression_starts_from_the_mean_of_its_labels(trainer):
     )
     run = trainer("classes")
     assert all(readout.head_bias.tolist() == [0, 0] for readout in run.encoder.exits.values())
+
+
+def test_another_trainers_mixed_precision_is_not_ours(trainer):
+    AcceleratorState._reset_state()
+    Accelerator(mixed_precision="bf16", cpu=True)  # as transformers' Trainer leaves it in a notebook
+    run = trainer()
+    assert run.accelerator.mixed_precision == "no"
+    run.train()
+    assert run.product.exists()
 
 
 def test_a_bare_encoder_with_other_names_is_a_backbone_too(trainer, tmp_path):
