@@ -202,10 +202,9 @@ class DenseTrainer(Loop):
 
     def _known_order(self) -> tuple[int, ...]:
         """The order of layers that the backbone, or this run when it began, has chosen; empty where nothing has."""
-        if self.settings.query_layers == "first":
-            return ()
         path = self.output / LAYERS
-        return self.start.dense.order or (tuple(read_json(path)) if path.exists() else ())
+        chosen = self.settings.query_layers == "chosen" and path.exists()
+        return self.start.dense.order or (tuple(read_json(path)) if chosen else ())
 
     def _choose(self) -> None:
         """Choose the order of layers, the same in every process, and keep it for when the run is gone on with."""
