@@ -69,7 +69,7 @@ class TrainingSettings:
         relation_heads: heads that relations are compared by when aligning.
         teacher_layer: layer of the teacher that is imitated when aligning (0: its last).
         query_layers: layers of a sub-network in the dense stage: the `first` ones, or those `chosen` before training,
-            which vectors need most. A checkpoint that is gone on with keeps its own.
+            which vectors need most. A checkpoint with chosen ones keeps them when it is gone on with.
         document_share: share of the dense stage's texts that are documents, which hold the whole model in place.
         dims: numbers of leading dimensions that the dense stage's vectors may be cut to, beside all.
         seed: of every draw.

@@ -63,8 +63,6 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
         ImportError: sentence-transformers or its trainer's packages aren't installed.
         ValueError: the folder holds another run.
     """
-    import torch
-
     try:
         from datasets import Dataset
         from sentence_transformers import CrossEncoder
@@ -74,8 +72,7 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
         raise missing("training a cross-encoder", "peers", error) from error
     output, begin = writable_folder(output), start or default_start()
     device = choose_device(None)
-    autocast = choose_dtype(settings.dtype, device) == torch.bfloat16
-    settings = replace(settings, dtype="bfloat16" if autocast else "float32")
+    settings = replace(settings, dtype=str(choose_dtype(settings.dtype, device)).removeprefix("torch."))
     job = {"data": place_name(data), "start": place_name(begin), **asdict(settings)}
     if (output / "job.json").exists():
         remedy = "name another output (--output)"
@@ -100,7 +97,7 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
             save_steps=settings.save_steps,
             save_total_limit=1,
             logging_steps=50,
-            bf16=autocast,
+            bf16=settings.dtype == "bfloat16",
             use_cpu=device.type == "cpu",
             report_to="none",
             seed=SEED,

@@ -121,10 +121,8 @@ def with_settings(study: Study, *, dtype: str, device: str | None, **training: A
         device: A torch device; None for the best there is.
         training: Fields of `Training`; those that are None stay as they are.
     """
-    import torch
-
     place = choose_device(device)
-    chosen = "bfloat16" if choose_dtype(dtype, place) == torch.bfloat16 else "float32"
+    chosen = str(choose_dtype(dtype, place)).removeprefix("torch.")
     given = {name: value for name, value in training.items() if value is not None}
     given |= {"dtype": chosen, "device": place.type}
     return replace(

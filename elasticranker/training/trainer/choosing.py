@@ -35,7 +35,7 @@ def choose_layers(encoder: Encoder, batches: Sequence[VectorBatch], dtype: torch
 
     Example:
         >>> choose_layers(encoder, sampler.step(0).full, torch.float32)  # doctest: +SKIP
-        (0, 10, 9, 11, 3, 1, 8, 2, 6, 4, 7, 5)
+        (0, 9, 10, 11, 3, 1, 8, 2, 6, 4, 7, 5)
     """
     weights = encoder.weights(1.0, dtype)
     kept, given_up = list(range(len(weights))), list[int]()
@@ -58,7 +58,7 @@ def _without_each(
         padding, own = padding_mask(blank, dtype), ~blank[:, None]
         for place, layer in enumerate(kept):
             rest = encoder.run_layers(states, [weights[index] for index in kept[place + 1 :]], padding)
-            made[place].append((means(rest, own)[:, 0].float(), batch.targets))
+            made[place].append((means(rest, own)[:, 0], batch.targets))
             states = encoder.run_layers(states, [weights[layer]], padding)
     return made
 

@@ -27,7 +27,7 @@ from elasticranker.planning.dense import DenseReading
 from elasticranker.planning.subnet import SubNet
 from elasticranker.progress import bar
 from elasticranker.training.data.batches import each_tensor
-from elasticranker.training.data.dense_texts import VectorSampler, VectorStep
+from elasticranker.training.data.dense_texts import VectorBatch, VectorSampler, VectorStep
 from elasticranker.training.data.groups import Groups, digest, read_info
 from elasticranker.training.settings import TrainingSettings
 from elasticranker.training.trainer.choosing import choose_layers
@@ -178,25 +178,28 @@ class DenseTrainer(Loop):
     def prepare_start(self) -> None:
         """Choose layers if wished, and put projections that nobody trained for them where least squares puts them."""
         settings = self.settings
-        if settings.query_layers == "chosen" and not self.checkpoint.dense.order:
-            self._choose()
+        choosing, drawn = settings.query_layers == "chosen" and not self.checkpoint.dense.order, list[VectorBatch]()
+        steps = max(2, settings.fit_steps) if choosing else settings.fit_steps
+        for number in range(settings.steps, settings.steps + steps):  # that training won't see
+            drawn += each_tensor(self.sampler.step(number).full, lambda tensor: tensor.to(self.device))
+        if choosing:
+            self._choose(drawn)
         reading = self.checkpoint.dense
         taught = self.sampler.groups.vectors
         if reading.dims and not self.start.dense.dims and taught is not None:
             kinds = [torch.from_numpy(kind.astype(np.float32)).to(self.device) for kind in taught]
             self._exits()[-1].projection.copy_(rotation_by_variance(kinds))
-        if not settings.fit_steps or (self.start.provenance and not reading.order):
+        trained = self.start.provenance and reading.order == self.start.dense.order
+        if not settings.fit_steps or trained:
             return
         readouts = self._exits()[:-1]
         for readout in readouts:
             nn.init.eye_(readout.projection)
         means: list[list[tuple[Tensor, Tensor]]] = [[] for _ in readouts]
-        drawn = range(settings.steps, settings.steps + settings.fit_steps)
-        for number in bar(drawn, name="fitting exits", unit="steps"):
-            for batch in each_tensor(self.sampler.step(number).full, lambda tensor: tensor.to(self.device)):
-                vectors = read_vectors(self.encoder, reading, batch, 1.0, torch.float32)
-                for known, made in zip(means, vectors[:-1], strict=True):
-                    known.append((made, in_space(self.encoder, batch.targets)))
+        for batch in bar(drawn, name="fitting exits", unit="batches"):
+            vectors = read_vectors(self.encoder, reading, batch, 1.0, torch.float32)
+            for known, made in zip(means, vectors[:-1], strict=True):
+                known.append((made, in_space(self.encoder, batch.targets)))
         for readout, known in zip(readouts, means, strict=True):
             readout.projection.copy_(projection_by_least_squares(known))
 
@@ -206,15 +209,10 @@ class DenseTrainer(Loop):
         chosen = self.settings.query_layers == "chosen" and path.exists()
         return self.start.dense.order or (tuple(read_json(path)) if chosen else ())
 
-    def _choose(self) -> None:
+    def _choose(self, batches: list[VectorBatch]) -> None:
         """Choose the order of layers, the same in every process, and keep it for when the run is gone on with."""
         from accelerate.utils import broadcast_object_list
 
-        settings, batches = self.settings, []
-        for number in range(settings.steps, settings.steps + max(2, settings.fit_steps)):
-            batches += [
-                each_tensor(batch, lambda tensor: tensor.to(self.device)) for batch in self.sampler.step(number).full
-            ]
         order = broadcast_object_list([choose_layers(self.encoder, batches, self.dtype)])[0]
         if self.accelerator.is_main_process:
             write_json(self.output / LAYERS, list(order))

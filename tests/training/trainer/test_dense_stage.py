@@ -139,6 +139,9 @@ def test_a_run_that_is_gone_on_with_keeps_its_layers(backbone: str, data: Path, 
         given = replace(resumed.settings, query_layers=layers)
         further = DenseTrainer(resumed.product, data, tmp_path / layers, given, dtype="float32")
         assert further.checkpoint.dense.order == order[::-1]
+        before = further.encoder.exits["1"].projection.clone()
+        further.prepare_start()
+        assert torch.equal(further.encoder.exits["1"].projection, before)  # trained ones aren't fitted again
 
 
 @pytest.mark.parametrize("dims", [(), (8,)])
