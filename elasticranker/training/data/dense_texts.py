@@ -100,15 +100,15 @@ class VectorSampler:
         self.query_tokens = self.queries.tokens(groups.queries).rows
         self.document_tokens = self.documents.tokens(groups.documents).rows if self.document_share else []
 
-    def step(self, number: int) -> VectorStep:
-        """This process's share of step `number`."""
+    def step(self, number: int, *, whole: bool = False) -> VectorStep:
+        """This process's share of step `number`, or all of it."""
         random = np.random.default_rng([self.seed, number])
         documents = round(self.document_share * self.texts_per_step)
         asked = random.choice(self.drawn, self.texts_per_step - documents, p=self.weights)
         read = random.integers(0, len(self.groups.documents), documents)
         texts = [(0, int(row)) for row in asked] + [(1, int(row)) for row in read]
         narrow = max(1, round(self.narrow_share * len(asked))) if self.narrow_share else 0
-        mine = slice(self.rank, None, self.processes)
+        mine = slice(None) if whole else slice(self.rank, None, self.processes)
         return VectorStep(
             self._batches(texts[mine]),
             self._batches(texts[:narrow][mine]),

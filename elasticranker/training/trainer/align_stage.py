@@ -198,10 +198,6 @@ class AlignmentTrainer(Loop):
         """The aligned encoder, as a Hugging Face folder."""
         return self.output / "encoder"
 
-    def step_data(self, number: int) -> TextStep:
-        """This process's texts of a step."""
-        return self.sampler.step(number)
-
     @torch.inference_mode()
     def validate(self) -> dict[str, Any]:
         """The loss at full width by depth on the texts that are held out; its negative mean is the `score`."""

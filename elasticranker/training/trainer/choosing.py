@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from elasticranker.model.encoder import Encoder, Weights, blank_after, padding_mask
+from elasticranker.model.encoder import Encoder, Weights
 from elasticranker.model.readout import means
 from elasticranker.progress import bar
 from elasticranker.training.data.dense_texts import VectorBatch
+from elasticranker.training.trainer.dense_step import states_before
 from elasticranker.training.trainer.fitting import projection_by_least_squares
 
 _Made = list[tuple[Tensor, Tensor]]  # by batch: means of states `[B, H]`, and the vectors they should get
@@ -53,9 +54,7 @@ def _without_each(
     """What becomes of the texts without the first, the second, ... of the layers that are still kept."""
     made: list[_Made] = [[] for _ in kept]
     for batch in batches:
-        states = encoder.embeddings(batch.ids, torch.zeros_like(batch.ids), dtype)
-        blank = blank_after(batch.lengths, batch.ids.shape[1])
-        padding, own = padding_mask(blank, dtype), ~blank[:, None]
+        states, padding, own = states_before(encoder, batch, dtype)
         for place, layer in enumerate(kept):
             rest = encoder.run_layers(states, [weights[index] for index in kept[place + 1 :]], padding)
             made[place].append((means(rest, own)[:, 0], batch.targets))

@@ -22,12 +22,13 @@ from elasticranker.model.encoder import Encoder
 from elasticranker.model.huggingface import from_hugging_face
 from elasticranker.model.readout import SplitReadout
 from elasticranker.model.saved import prefixes_of, read_settings, read_tokenizer
+from elasticranker.model.sharing import tokens_of
 from elasticranker.model.texts import TextEncoder
 from elasticranker.planning.dense import DenseReading
 from elasticranker.planning.subnet import SubNet
 from elasticranker.progress import bar
 from elasticranker.training.data.batches import each_tensor
-from elasticranker.training.data.dense_texts import VectorBatch, VectorSampler, VectorStep
+from elasticranker.training.data.dense_texts import VectorBatch, VectorSampler
 from elasticranker.training.data.groups import Groups, digest, read_info
 from elasticranker.training.settings import TrainingSettings
 from elasticranker.training.trainer.choosing import choose_layers
@@ -170,18 +171,13 @@ class DenseTrainer(Loop):
         """The elastic checkpoint."""
         return self.output / "checkpoint"
 
-    def step_data(self, number: int) -> VectorStep:
-        """This process's texts of a step."""
-        return self.sampler.step(number)
-
     @torch.no_grad()
     def prepare_start(self) -> None:
         """Choose layers if wished, and put projections that nobody trained for them where least squares puts them."""
         settings = self.settings
-        choosing, drawn = settings.query_layers == "chosen" and not self.checkpoint.dense.order, list[VectorBatch]()
+        choosing = settings.query_layers == "chosen" and not self.checkpoint.dense.order
         steps = max(2, settings.fit_steps) if choosing else settings.fit_steps
-        for number in range(settings.steps, settings.steps + steps):  # that training won't see
-            drawn += each_tensor(self.sampler.step(number).full, lambda tensor: tensor.to(self.device))
+        drawn: list[VectorBatch] = [batch for data in self.unseen(steps, "drawing texts") for batch in data.full]
         if choosing:
             self._choose(drawn)
         reading = self.checkpoint.dense
@@ -291,7 +287,7 @@ def take_tokens(encoder: Encoder, source: str | Path) -> None:
     """
     if not is_elastic(source):
         raise ValueError(f"tokens={str(source)!r} is no elastic checkpoint: name one, such as default")
-    own, theirs = (cast(Tensor, one.embeddings.token) for one in (encoder, load(source).encoder))
+    own, theirs = cast(Tensor, encoder.embeddings.token), tokens_of(source)
     if own.shape != theirs.shape:
         raise ValueError(
             f"tokens={str(source)!r} has {tuple(theirs.shape)} token embeddings, the backbone {tuple(own.shape)}: "

@@ -27,9 +27,7 @@ def read_vectors(
     """Unit vectors `[exits, B, H]` (float32) of texts at every exit of one width, or at those after `depths` alone."""
     depths = encoder.depths if depths is None else depths
     weights = encoder.weights(width, dtype)
-    start = encoder.embeddings(batch.ids, torch.zeros_like(batch.ids), dtype)
-    blank = blank_after(batch.lengths, batch.ids.shape[1])
-    padding = padding_mask(blank, dtype)
+    start, padding, own = states_before(encoder, batch, dtype)
     known: dict[tuple[int, ...], Tensor] = {(): start}  # states after some layers, which several depths begin with
     vectors = []
     for depth in depths:
@@ -39,8 +37,15 @@ def read_vectors(
                 before, layer = known[kept[: end - 1]], weights[kept[end - 1]]
                 known[kept[:end]] = encoder.run_layers(before, [layer], padding)
         readout = cast(SplitReadout, encoder.exits[str(depth)])
-        vectors.append(readout.pooled(known[kept], ~blank[:, None])[:, 0])
+        vectors.append(readout.pooled(known[kept], own)[:, 0])
     return torch.stack(vectors)
+
+
+def states_before(encoder: Encoder, batch: VectorBatch, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """States before the first layer, the mask that layers take, and `[B, 1, T]` which tokens are a text's own."""
+    blank = blank_after(batch.lengths, batch.ids.shape[1])
+    states = encoder.embeddings(batch.ids, torch.zeros_like(batch.ids), dtype)
+    return states, padding_mask(blank, dtype), ~blank[:, None]
 
 
 def in_space(encoder: Encoder, vectors: Tensor) -> Tensor:

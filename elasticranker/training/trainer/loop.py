@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.loaded import choose_dtype
-from elasticranker.progress import phase
+from elasticranker.progress import bar, phase
 from elasticranker.training.data.batches import each_tensor
 from elasticranker.training.settings import TrainingSettings
 from elasticranker.training.trainer.ahead import ahead
@@ -41,9 +41,11 @@ class Loop(ABC):
     """One run of one stage. A subclass says what is trained, on what, and what is made of it.
 
     A subclass's `__init__` calls this one's (which refuses a folder of another run, before anything is loaded), makes
-    `encoder` and `module`, and calls `_begin`. `module(data, widths)` gives the loss, and the detached losses
-    `[1 + len(widths), exits]`; it is wrapped by accelerate, so that several processes share every step. Every process
-    holds the same weights after a step; process 0 alone validates and writes.
+    `encoder`, `sampler` and `module`, and calls `_begin`. `sampler.step(number)` gives this process's share of a step,
+    on the CPU: a named tuple of tensors with `pairs`, their number; for `unseen`, all of it with `whole=True`.
+    `module(data, widths)` gives the loss, and the detached losses `[1 + len(widths), exits]`; it is wrapped by
+    accelerate, so that several processes share every step. Every process holds the same weights after a step; process
+    0 alone validates and writes.
 
     Args:
         output: folder of the run (see `elasticranker.training.trainer.run_folder.RunFolder`).
@@ -66,6 +68,7 @@ class Loop(ABC):
 
     stage: ClassVar[str]
     encoder: Encoder
+    sampler: Any
     module: nn.Module
 
     def __init__(
@@ -102,9 +105,14 @@ class Loop(ABC):
         self.folder = RunFolder(output, writes=self.accelerator.is_main_process)
         self.folder.claim(settings, {"stage": self.stage, **identity}, resume=resume)
 
-    @abstractmethod
     def step_data(self, number: int) -> Any:
-        """This process's data of step `number`, on the CPU: a named tuple of tensors with `pairs`, their number."""
+        """This process's data of step `number`."""
+        return self.sampler.step(number)
+
+    def unseen(self, steps: int, name: str) -> Iterator[Any]:
+        """Whole steps that training won't see, the same in every process, on the device; `name` is their bar's."""
+        for number in bar(range(self.settings.steps, self.settings.steps + steps), name=name, unit="steps"):
+            yield each_tensor(self.sampler.step(number, whole=True), lambda tensor: tensor.to(self.device))
 
     @abstractmethod
     def validate(self) -> dict[str, Any] | None:
@@ -197,7 +205,7 @@ class Loop(ABC):
         begun = Progress(**asdict(progress))
         self._saved_step = progress.step
         hidden = not self.accelerator.is_main_process
-        with tqdm(total=settings.steps, initial=begun.step, desc=self.stage, unit="step", disable=hidden) as bar:
+        with tqdm(total=settings.steps, initial=begun.step, desc=self.stage, unit="step", disable=hidden) as moving:
             for data in ahead(self._data, begun.step, settings.steps):
                 progress.pairs += data.pairs * self.accelerator.num_processes
                 loss, parts, norm = self._step(module, data)
@@ -205,8 +213,8 @@ class Loop(ABC):
                 progress.step += 1
                 progress.seconds = begun.seconds + now - started
                 if progress.step % LOG_EVERY == 0 or progress.step == settings.steps:
-                    self._report(bar, loss, parts, norm, (progress.pairs - begun.pairs) / (now - started))
-                bar.update()
+                    self._report(moving, loss, parts, norm, (progress.pairs - begun.pairs) / (now - started))
+                moving.update()
                 if progress.step % self.validate_every == 0 or progress.step == settings.steps:
                     self._validate()
                 if now - saved > self.save_every:

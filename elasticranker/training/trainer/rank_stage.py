@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,9 +18,9 @@ from elasticranker.model.card import model_card
 from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic, load
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.huggingface import from_hugging_face
+from elasticranker.model.loaded import refuse_chosen_layers
 from elasticranker.model.saved import read_settings, read_tokenizer
-from elasticranker.progress import bar
-from elasticranker.training.data.batches import Sampler, StepData, each_tensor
+from elasticranker.training.data.batches import Sampler, StepData
 from elasticranker.training.data.groups import Groups, digest, read_info
 from elasticranker.training.settings import TrainingSettings
 from elasticranker.training.trainer.blending import blend
@@ -79,6 +78,8 @@ class ElasticTrainer(Loop):
             self.sources["lower"] = fingerprint(str(lower))
         super().__init__(output, settings, self.sources, **options)
         self.start: Checkpoint | None = load(self.backbone) if is_elastic(self.backbone) else None
+        if self.start is not None:
+            refuse_chosen_layers(self.start, self.backbone)
         self.earlier = self.start.provenance if self.start is not None else {}  # the story that goes on here
         if self.start is not None:
             check_widths(settings.widths, self.start.widths)
@@ -165,7 +166,7 @@ class ElasticTrainer(Loop):
 
     def step_data(self, number: int) -> StepData:
         """This process's groups of a step."""
-        data = self.sampler.step(number)
+        data: StepData = self.sampler.step(number)
         return data._replace(deepest=self.shallow) if self.settings.is_shallow(number) else data
 
     def make_step(self) -> ElasticStep:
@@ -178,7 +179,7 @@ class ElasticTrainer(Loop):
         if self.start is not None:
             return
         if self.encoder.shape.split and settings.fit_steps:
-            samples = self._samples(settings.fit_steps, "fitting exits")
+            samples = self.unseen(settings.fit_steps, "fitting exits")
             fit_exits(self.encoder, samples, settings.temperature, weighed=self.weighed)
         if self.lower is None:
             self.order()
@@ -187,12 +188,7 @@ class ElasticTrainer(Loop):
         """Most important heads and neurons first, so that a narrow width keeps what matters."""
         settings = self.settings
         if len(settings.widths) > 1 and settings.importance_steps:
-            order_by_importance(self.module, self._samples(settings.importance_steps, "ordering heads and neurons"))
-
-    def _samples(self, steps: int, name: str) -> Iterator[StepData]:
-        """Whole steps, the same in every process, that training won't see."""
-        for number in bar(range(self.settings.steps, self.settings.steps + steps), name=name, unit="steps"):
-            yield each_tensor(self.sampler.step(number, whole=True), lambda tensor: tensor.to(self.device))
+            order_by_importance(self.module, self.unseen(settings.importance_steps, "ordering heads and neurons"))
 
     def validate(self) -> dict[str, Any] | None:
         """See `elasticranker.training.trainer.validation.validate`."""

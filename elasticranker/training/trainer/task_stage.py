@@ -17,9 +17,7 @@ from elasticranker.model.huggingface import from_hugging_face
 from elasticranker.model.inputs import InputEncoder
 from elasticranker.model.readout import MeanReadout
 from elasticranker.model.saved import read_tokenizer
-from elasticranker.progress import bar
-from elasticranker.training.data.batches import each_tensor
-from elasticranker.training.data.examples import Examples, ExampleSampler, ExampleStep
+from elasticranker.training.data.examples import Examples, ExampleSampler
 from elasticranker.training.origin import place_name
 from elasticranker.training.settings import TrainingSettings
 from elasticranker.training.trainer.loop import Loop
@@ -98,20 +96,12 @@ class TaskTrainer(Loop):
         """The elastic classifier."""
         return self.output / "checkpoint"
 
-    def step_data(self, number: int) -> ExampleStep:
-        """This process's examples of a step."""
-        return self.sampler.step(number)
-
     def prepare_start(self) -> None:
         """Most important heads and neurons first, so that a narrow width keeps what matters."""
         settings = self.settings
-        if len(settings.widths) == 1 or not settings.importance_steps:
-            return
-        drawn = range(settings.steps, settings.steps + settings.importance_steps)
-        numbers = bar(drawn, name="ordering heads and neurons", unit="steps")
-        samples = (self.sampler.step(number, whole=True) for number in numbers)
-        moved = [each_tensor(data, lambda tensor: tensor.to(self.device)) for data in samples]
-        self.module.order_by_importance(moved)
+        if len(settings.widths) > 1 and settings.importance_steps:
+            moved = list(self.unseen(settings.importance_steps, "ordering heads and neurons"))
+            self.module.order_by_importance(moved)
 
     def validate(self) -> None:
         """Nothing is held out."""
