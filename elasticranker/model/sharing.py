@@ -39,7 +39,7 @@ def share_tokens(folder: str | Path, source: str) -> None:
 
     folder, manifest = Path(folder), read_manifest(folder)
     tensors = load_file(folder / WEIGHTS)
-    own, theirs = tensors.pop(TOKENS), _tokens_of(source)
+    own, theirs = tensors.pop(TOKENS), tokens_of(source)
     if own.dtype != theirs.dtype or not torch.equal(own, theirs):
         raise ValueError(
             f"source={source!r} has other token embeddings than {folder}: train with its own (--tokens {source})"
@@ -71,7 +71,7 @@ def lent_tokens(lent: dict[str, Any]) -> dict[str, Tensor]:
     Raises:
         ValueError: what lends them isn't what it was.
     """
-    tokens = _tokens_of(lent["of"])
+    tokens = tokens_of(lent["of"])
     if _digest(tokens) != lent["sha256"]:
         raise ValueError(
             f"the token embeddings of {lent['of']!r} aren't those that this checkpoint was stored without: get the "
@@ -80,10 +80,26 @@ def lent_tokens(lent: dict[str, Any]) -> dict[str, Tensor]:
     return {TOKENS: tokens}
 
 
-def _tokens_of(source: str) -> Tensor:
+def tokens_of(source: str | Path) -> Tensor:
+    """The token embeddings `[vocabulary, H]` of an elastic checkpoint as they are stored: its own, or what it is lent.
+
+    Args:
+        source: `"default"`, a folder, or an id on the Hugging Face hub.
+
+    Raises:
+        ValueError: what lends them isn't what it was.
+
+    Example:
+        >>> tokens_of("default").shape
+        torch.Size([30522, 384])
+    """
     from safetensors import safe_open
 
-    with safe_open(Path(resolve(source)) / WEIGHTS, framework="pt") as file:
+    folder = Path(resolve(source))
+    lent = read_manifest(folder).get("tokens")
+    if lent:
+        return lent_tokens(lent)[TOKENS]
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
         tokens: Tensor = file.get_tensor(TOKENS)
     return tokens
 

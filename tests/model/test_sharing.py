@@ -10,7 +10,7 @@ import torch
 from elasticranker import ElasticDenser
 from elasticranker.model.checkpoint import copy_checkpoint, load
 from elasticranker.model.manifest import read_manifest
-from elasticranker.model.sharing import own_tokens, share_tokens
+from elasticranker.model.sharing import own_tokens, share_tokens, tokens_of
 from tests.model.test_split import split
 
 
@@ -55,6 +55,14 @@ def test_copies_stand_alone(lender: Path, borrower: Path, tmp_path: Path) -> Non
     for made in (copy, saved):
         assert "tokens" not in read_manifest(made)
         assert all(torch.equal(tensor, weights(made)[name]) for name, tensor in before.items())
+
+
+def test_what_borrows_its_tokens_can_lend_them(lender: Path, borrower: Path, tmp_path: Path) -> None:
+    third = load(borrower).save(tmp_path / "third")
+    share_tokens(borrower, str(lender))
+    share_tokens(third, str(borrower))
+    assert torch.equal(tokens_of(third), tokens_of(lender))
+    assert torch.equal(weights(third)["embeddings.token"], weights(lender)["embeddings.token"])
 
 
 def test_giving_back_what_was_never_lent_changes_nothing(borrower: Path) -> None:
