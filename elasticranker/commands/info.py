@@ -13,6 +13,7 @@ from typing import Any
 WIDTH = 120  # of a line
 EXAMPLES = """examples:
   elasticranker info
+  elasticranker info default-dense
   elasticranker info ./my-checkpoint
   elasticranker info cross-encoder/ms-marco-MiniLM-L-6-v2"""
 
@@ -39,10 +40,14 @@ def run(args: argparse.Namespace) -> None:
     place = resolve(args.model, args.revision)
     checkpoint = load(place)
     kind = "elastic" if is_elastic(place) else "ordinary Hugging Face cross-encoder"
+    if checkpoint.dense.order:
+        kind = "elastic bi-encoder, for ElasticDenser"
     lines = {"model": f"{args.model} ({kind})", "place": place, "fingerprint": fingerprint(place)}
     _print(lines | contents(checkpoint) | machine())
     ladders = ({"bm25": checkpoint.ladder} if checkpoint.ladder else {}) | checkpoint.ladders
-    for name, ladder in ladders.items() or [("any first stage (untuned)", checkpoint.plans())]:
+    if not ladders and not checkpoint.dense.order:  # a checkpoint of chosen layers scores no pairs
+        ladders = {"any first stage (untuned)": checkpoint.plans()}
+    for name, ladder in ladders.items():
         print(f"\nladder for candidates of {name}, plans as depth[@width]:share of the budget")
         print(ladder)
         print(f"\nin words, {TYPICAL}")

@@ -33,6 +33,18 @@ SOURCES = {  # by what a source's name begins with; the longest match counts
     "squad": Source("SQuAD", "CC BY-SA 4.0"),
     "wikiqa": Source("WikiQA", RESEARCH),
 }
+RANKER = (
+    "An elastic reranker",
+    ("text-ranking", "reranker", "cross-encoder", "elastic", "early-exit", "pyterrier"),
+    "A checkpoint of ElasticRanker: many cross-encoders in one, nested in each other. A budget fixes what each query "
+    "may cost; a plan spreads it over candidates and sub-networks.",
+)
+DENSER = (
+    "An elastic bi-encoder",
+    ("sentence-similarity", "dense-retrieval", "bi-encoder", "elastic", "early-exit", "pyterrier"),
+    "A checkpoint of ElasticDenser: query encoders of many depths in one, which all search the same index. Documents "
+    "are encoded once, by the whole model; a budget fixes what encoding a query may cost.",
+)
 CITED = (
     "The elastic structure and its training follow the first paper (its own models and numbers are not reproduced "
     "here), routing by energy the second."
@@ -82,26 +94,27 @@ def model_card(
         >>> checkpoint.save("my-reranker", card=card)  # doctest: +SKIP
     """
     about = checkpoint.provenance
+    dense = about.get("stage") == "dense"
+    made, tags, intro = DENSER if dense else RANKER
+    use = _use_dense if dense else _use
     parts = [
-        _header({"licence": licence} | dict(about)),
-        f"# {name.rsplit('/', 1)[-1] or 'An elastic reranker'}",
-        "A checkpoint of ElasticRanker: many cross-encoders in one, nested in each other. A budget fixes what each "
-        "query may cost; a plan spreads it over candidates and sub-networks.",
-        _use(name or "path/to/checkpoint"),
+        _header({"licence": licence} | dict(about), tags),
+        f"# {name.rsplit('/', 1)[-1] or made}",
+        intro,
+        use(name or "path/to/checkpoint"),
         "## What it holds",
         "\n".join(f"- {key}: {value}" for key, value in contents(checkpoint).items()),
-        "## Ladder",
-        _ladder(checkpoint),
-        "## Calibration",
-        _calibration(checkpoint),
-        "## Training",
-        _training(about),
     ]
+    if dense:
+        parts += ["## Query encoders", _query_encoders(checkpoint)]
+    else:
+        parts += ["## Ladder", _ladder(checkpoint), "## Calibration", _calibration(checkpoint)]
+    parts += ["## Training", _training(about)]
     if about.get("elastified"):
         parts += ["## Against the original", _against(about)]
     if measured:
         parts += ["## Measured", *measured]
-    parts += ["## Limits", _limits(checkpoint), "## Citations", CITED, CITATIONS]
+    parts += ["## Limits", _limits(checkpoint, dense), "## Citations", CITED, CITATIONS]
     return "\n\n".join(parts) + "\n"
 
 
@@ -112,13 +125,18 @@ def contents(checkpoint: Checkpoint) -> dict[str, str]:
     parameters = sum(tensor.numel() for tensor in encoder.parameters())
     kinds = {depth: encoder.exits[str(depth)].kind for depth in encoder.depths}
     exits = [f"{', '.join(str(d) for d in kinds if kinds[d] == kind)} ({kind})" for kind in sorted(set(kinds.values()))]
-    return {
+    held = {
         "backbone": f"{shape.layers} layers, {shape.hidden} wide, {shape.heads} heads, {shape.neurons} neurons",
         "parameters": f"{parameters / 1e6:.1f} million",
         "exits": "after layers " + "; ".join(exits),
         "widths": ", ".join(f"{width:g}" for width in checkpoint.widths),
         "longest pair": f"{checkpoint.longest} tokens",
     }
+    if checkpoint.dense.order:
+        held["layers"] = f"{', '.join(map(str, checkpoint.dense.order))} (from 0): a query encoder of n has the first n"
+    if checkpoint.dense.dims:
+        held["dimensions"] = ", ".join(map(str, (shape.hidden, *sorted(checkpoint.dense.dims, reverse=True))))
+    return held
 
 
 def source_of(name: str) -> Source:
@@ -133,8 +151,8 @@ def source_of(name: str) -> Source:
     return SOURCES[max(known, key=len)] if known else Source(public_name(name), NOT_STATED)
 
 
-def _header(about: Mapping[str, Any]) -> str:
-    """The YAML block that the Hugging Face hub reads."""
+def _header(about: Mapping[str, Any], tags: Sequence[str]) -> str:
+    """The YAML block that the Hugging Face hub reads; the first tag is the task."""
     from huggingface_hub import ModelCardData
 
     licence, backbone = about.get("licence"), about.get("backbone", "")
@@ -143,8 +161,8 @@ def _header(about: Mapping[str, Any]) -> str:
         license=licence or "other",
         license_name=None if licence else "not-stated",
         library_name="elasticranker",
-        pipeline_tag="text-ranking",
-        tags=["reranker", "cross-encoder", "elastic", "early-exit", "pyterrier"],
+        pipeline_tag=tags[0],
+        tags=list(tags[1:]),
         base_model=backbone if backbone and not is_path(backbone) else None,
     )
     return f"---\n{data.to_yaml()}\n---"
@@ -157,6 +175,30 @@ def _use(name: str) -> str:
         "pipeline = bm25 >> dataset.text_loader() >> reranker",
     )
     return "\n".join(["```python", *lines, "```"])
+
+
+def _use_dense(name: str) -> str:
+    lines = (
+        "import pyterrier_dr",
+        "from elasticranker import ElasticDenser",
+        f"denser = ElasticDenser({name!r}, budget='51%')  # or '50 MFLOPs', '2 ms', 'full'",
+        "index = pyterrier_dr.FlexIndex('docs.flex')",
+        "(denser.doc_encoder() >> index).index(documents)",
+        "pipeline = denser >> index.np_retriever(num_results=100)",
+    )
+    return "\n".join(["```python", *lines, "```"])
+
+
+def _query_encoders(checkpoint: Checkpoint) -> str:
+    """Each sub-network, the layers that it has, and how it was rated."""
+    if not checkpoint.dense.rated:
+        return "Nobody rated them."
+    rows = [["layers", "width", "which (from 0)", "cosine"]]
+    for subnet, quality in checkpoint.dense.rated:
+        kept = checkpoint.dense.kept(subnet.depth, checkpoint.encoder.shape.layers)
+        rows.append([str(subnet.depth), f"{subnet.width:g}", " ".join(map(str, kept)), f"{quality:.3f}"])
+    reading = "Cosine: mean, to the teacher's vectors, of queries that training did not see; not a result to report."
+    return f"{markdown_table(rows)}\n\n{reading}"
 
 
 def _ladder(checkpoint: Checkpoint) -> str:
@@ -260,15 +302,22 @@ def _against(about: Mapping[str, Any]) -> str:
     )
 
 
-def _limits(checkpoint: Checkpoint) -> str:
+def _limits(checkpoint: Checkpoint, dense: bool) -> str:
     about = checkpoint.provenance
-    lines = [
+    ranking = [
         f"Pairs longer than {checkpoint.longest} tokens are cut at the end of the document.",
         "Scores order the candidates of one query; relevance scores are probabilities as far as the errors above say."
         if checkpoint.provenance.get("calibrated_on")
         else "Scores order the candidates of one query. They are no probabilities and not comparable between queries.",
         "Below 25 % of the budget many candidates get a rough score only: measure on data of your own before relying "
         "on it.",
+    ]
+    encoding = [
+        f"Documents longer than {checkpoint.longest} tokens are cut at the end.",
+        "Another checkpoint's index can't be searched with these vectors, nor theirs with another's.",
+    ]
+    lines = [
+        *(encoding if dense else ranking),
         "Texts of another language or kind than the training data's were not tested unless a table above says so.",
     ]
     sources = list(map(source_of, about.get("sources") or ()))

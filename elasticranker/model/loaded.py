@@ -64,6 +64,19 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def refuse_chosen_layers(checkpoint: Checkpoint, source: str) -> None:
+    """Refuse to score pairs with sub-networks of other layers than the first, as `ElasticDenser` may have them.
+
+    Raises:
+        ValueError: the checkpoint has such.
+    """
+    if checkpoint.dense.order:
+        raise ValueError(
+            f"model={source!r} has query encoders of chosen layers, for ElasticDenser alone; what scores pairs reads "
+            "the first layers: name another model, such as default"
+        )
+
+
 class Loaded:
     """Checkpoint, ladder and engine of some settings. Thread-safe: whoever comes first loads.
 
@@ -104,7 +117,9 @@ class Loaded:
             import torch
 
             torch.set_num_threads(self.settings.threads)
-        return load(self.settings.model, self.settings.revision)
+        checkpoint = load(self.settings.model, self.settings.revision)
+        refuse_chosen_layers(checkpoint, self.settings.model)
+        return checkpoint
 
     @cached_property
     def ladder(self) -> Ladder:

@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard
 from elasticranker.evaluation.measurement import Measurement
 from elasticranker.model.card import model_card, source_of
 from elasticranker.model.checkpoint import Checkpoint, load
+from elasticranker.planning.dense import DenseReading
 from elasticranker.planning.ladder import Ladder, Rung
 from elasticranker.planning.plan import Plan, Stage, SubNet
 from tests.planning.test_cost import elastic
@@ -185,3 +186,12 @@ def test_a_licence_is_said_where_the_checkpoint_names_none(known: Checkpoint) ->
     silent = replace(known, provenance={})
     assert "license: mit" in model_card(silent, licence="mit")
     assert "license_name: not-stated" in model_card(silent)
+
+
+def test_a_denser_is_no_reranker(known: Checkpoint) -> None:
+    reading = DenseReading((1, 0, 2), (16,), ((SubNet(1), 0.91), (SubNet(2), 0.95)))
+    card = model_card(replace(known, dense=reading, provenance=PROVENANCE | {"stage": "dense"}), name="me/vectors")
+    assert ModelCard(card).data.to_dict()["pipeline_tag"] == "sentence-similarity"
+    assert "ElasticDenser('me/vectors', budget='51%')" in card and "ElasticRanker(" not in card
+    assert "| 2 | 1 | 0 1 | 0.950 |" in card and "1, 0, 2 (from 0)" in card and "32, 16" in card
+    assert "## Ladder" not in card and "## Calibration" not in card
