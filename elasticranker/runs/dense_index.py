@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pyterrier_dr import FlexIndex
 
 from elasticranker.collections.cache import cache_dir
@@ -28,15 +29,17 @@ JOB = "job.json"
 def dense_index(collection: Collection, denser: ElasticDenser, *, verbose: bool = False) -> FlexIndex:
     """A collection's index by a denser, built on the first call and kept in the cache folder.
 
-    Budgets for queries share it: it depends on the checkpoint, `doc_budget` and `dim`.
+    Budgets for queries share it: it depends on the checkpoint, `doc_budget` and `dim`. One of fewer dimensions is cut
+    from that of all of them, where the cache has it.
 
     Example:
         >>> pipeline = denser >> dense_index(collection, denser).np_retriever(num_results=100)  # doctest: +SKIP
     """
-    origin = denser.origin
-    made = f"{origin.fingerprint[:16]}-{origin.document_depth}x{origin.document_width:g}-{origin.dim}"
-    place = cache_dir() / "dense" / f"{collection.fingerprint()}-{made}-{computed_in(denser)}.flex"
-    return FlexIndex(str(build_index(collection, denser, place, progress=verbose or is_shown())), verbose=False)
+    place = _kept_at(collection, denser, denser.origin.dim)
+    whole = _kept_at(collection, denser, denser.checkpoint.encoder.shape.hidden)
+    cut_from = whole if whole != place and whole.exists() else None
+    _build(collection, denser, place, cut_from=cut_from, progress=verbose or is_shown())
+    return FlexIndex(str(place), verbose=False)
 
 
 def build_index(
@@ -67,7 +70,19 @@ def build_index(
     Example:
         >>> build_index(open_collection("python-docs"), ElasticDenser(), "docs.flex")  # doctest: +SKIP
     """
-    output = Path(output)
+    return _build(collection, denser, Path(output), documents_per_part=documents_per_part, progress=progress)
+
+
+def _build(
+    collection: Collection,
+    denser: ElasticDenser,
+    output: Path,
+    *,
+    documents_per_part: int = DOCUMENTS_PER_PART,
+    cut_from: Path | None = None,
+    progress: bool,
+) -> Path:
+    """Encode, or cut an index of more dimensions, and write the index."""
     with shown(progress):
         job = _identity(collection, denser)
         work = output.with_name(f"{output.name}.parts")
@@ -82,16 +97,35 @@ def build_index(
                 remedy = f"delete {work}, or choose another --output"
                 refuse_other_job(read_json(work / JOB), job, place=work, remedy=remedy)
             write_json(work / JOB, job)
-            shelf = VectorShelf(work, job["dimensions"])
-            _encode(collection, denser, shelf, documents_per_part)
-            if not shelf.documents:
-                raise ValueError(f"{collection.name} has no documents: there is nothing to index")
+            if cut_from is not None:
+                whole = FlexIndex(str(cut_from), verbose=False)
+                count, records = len(whole), _cut(whole.get_corpus_iter(), job["dimensions"])
+            else:
+                shelf = VectorShelf(work, job["dimensions"])
+                _encode(collection, denser, shelf, documents_per_part)
+                if not shelf.documents:
+                    raise ValueError(f"{collection.name} has no documents: there is nothing to index")
+                count, records = shelf.documents, shelf.records()
             with new_folder(output) as unfinished:
                 indexer = RememberingIndexer(FlexIndex(str(unfinished), verbose=False), denser, mode="overwrite")
-                indexer.index(bar(shelf.records(), name="writing the index", total=shelf.documents, unit="documents"))
+                indexer.index(bar(records, name="writing the index", total=count, unit="documents"))
                 write_json(unfinished / JOB, job)
             shutil.rmtree(work)
     return output
+
+
+def _kept_at(collection: Collection, denser: ElasticDenser, dim: int) -> Path:
+    """Where the cache has a collection's index of so many dimensions."""
+    origin = denser.origin
+    made = f"{origin.fingerprint[:16]}-{origin.document_depth}x{origin.document_width:g}-{dim}"
+    return cache_dir() / "dense" / f"{collection.fingerprint()}-{made}-{computed_in(denser)}.flex"
+
+
+def _cut(records: Iterable[dict[str, Any]], dimensions: int) -> Iterator[dict[str, Any]]:
+    """Documents with the first dimensions of their vectors, at length 1."""
+    for record in records:
+        vector = record["doc_vec"][:dimensions]
+        yield {"docno": record["docno"], "doc_vec": vector / np.linalg.norm(vector)}
 
 
 def _encode(collection: Collection, denser: ElasticDenser, shelf: VectorShelf, documents_per_part: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from elasticranker import ElasticDenser
@@ -16,6 +18,7 @@ from elasticranker.cli import main
 from elasticranker.collections import open_collection
 from elasticranker.collections.folder import Folder
 from elasticranker.denser.remembering import origin_of
+from elasticranker.planning.dense import DenseReading
 from elasticranker.runs.dense_index import build_index, dense_index
 from elasticranker.runs.retrieving import retrieve_run
 from elasticranker.runs.vector_shelf import VectorShelf
@@ -107,6 +110,21 @@ def test_an_index_in_the_cache_serves_all_budgets(collection: Folder) -> None:
     index = dense_index(collection, denser())
     assert dense_index(collection, denser(budget="25%")).index_path == index.index_path
     assert dense_index(collection, denser(doc_budget="50%")).index_path != index.index_path
+
+
+def test_an_index_of_fewer_dimensions_is_cut_from_the_whole_one(
+    collection: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, small = (ElasticDenser(checkpoint(DenseReading(dims=(8,))), dim=dim, dtype="float32") for dim in (None, 8))
+    index = dense_index(collection, small)
+    encoded = list(index.get_corpus_iter())
+    shutil.rmtree(index.index_path)
+    dense_index(collection, whole)
+    monkeypatch.setattr(ElasticDenser, "encode_docs", None)  # nothing is encoded again
+    cut = list(dense_index(collection, small).get_corpus_iter())
+    assert [record["docno"] for record in cut] == [record["docno"] for record in encoded]
+    for one, other in zip(cut, encoded, strict=True):
+        np.testing.assert_allclose(one["doc_vec"], other["doc_vec"], atol=1e-6)
 
 
 def test_an_interrupted_search_goes_on_where_it_was(
