@@ -39,14 +39,14 @@ class Study:
         commands: arguments of Python, without the output folder.
         needs: files and folders that must be there.
         figures: file in the results to the ending of its name among the reports.
-        shipped: whether it is of the shipped checkpoint.
+        model: the checkpoint that is measured; None where it trains its own.
     """
 
     name: str
     commands: tuple[tuple[str, ...], ...]
     needs: tuple[Path, ...] = ()
     figures: tuple[tuple[str, str], ...] = ()
-    shipped: bool = True
+    model: str | None = "default"
 
 
 def studies(data: Path) -> list[Study]:
@@ -59,6 +59,10 @@ def studies(data: Path) -> list[Study]:
     there = (judged, corpus)
     online = ("-m", "experiments.online")
     glue, multi30k, joint = data / "glue", data / "multi30k", ("-m", "experiments.joint")
+    statics = [(depth, data / f"dense-static-{depth}" / "checkpoint") for depth in (2, 6)]
+    alone = [f"{depth}={folder}" for depth, folder in statics if folder.is_dir()]  # trained as TRAINING.md says
+    dense = ("-m", "experiments.dense")
+    shown = ("--dims", "192", "96", *(("--static", *alone) if alone else ()))
     minilm, depths = "all-MiniLM-L6-v2", ("2", "3", "4", "6")
     others = ("--other", f"{minilm}=sentence-transformers/{minilm}", "--depths", *depths)
     return [
@@ -112,6 +116,16 @@ def studies(data: Path) -> list[Study]:
             there,
             (("online-poisson.png", "-poisson"), ("online-bursty.png", "-bursty"), ("online-day.png", "-day")),
         ),
+        *(
+            Study(f"dense-{name}", ((*dense, *named, *shown, *threads),), needs, (("dense.png", ""),), "default-dense")
+            for name, named, needs in (
+                ("nq", (str(data / "nq"),), (data / "nq",)),
+                ("triviaqa", (str(data / "triviaqa"),), (data / "triviaqa",)),
+                ("msmarco-dev-reduced", (str(dev),), (dev,)),
+                ("trec-dl-2019", (str(judged), "--corpus", str(corpus)), there),
+                ("python-docs", ("python-docs",), ()),
+            )
+        ),
         Study(
             "glue",
             (
@@ -120,47 +134,44 @@ def studies(data: Path) -> list[Study]:
             ),
             (glue,),
             (("glue.png", ""),),
-            shipped=False,
+            model=None,
         ),
         Study(
             "joint-glue",
             ((*joint, "glue", str(glue), "--trained", f"{RESULTS}/glue", *others, *threads),),
             (glue,),
             tuple((f"joint-{name}.png", f"-{name}") for name in (*(f"exit-{depth}" for depth in depths), minilm)),
-            shipped=False,
+            model=None,
         ),
         Study(
             "joint-translate",
             ((*joint, "translate", str(multi30k), *threads),),
             (multi30k,),
             (("joint.png", ""),),
-            shipped=False,
+            model=None,
         ),
     ]
 
 
-def measure(
-    chosen: Sequence[Study], output: Path, reports: Path, *, model: str = "default", run: RUN | None = None
-) -> list[str]:
+def measure(chosen: Sequence[Study], output: Path, reports: Path, *, run: RUN | None = None) -> list[str]:
     """Run studies that aren't done yet, and copy what is quoted of them.
 
     Args:
         chosen: what to run, in this order.
         output: folder of the results, one a study.
         reports: folder that their reports are copied to.
-        model: the checkpoint whose fingerprint says whether a study is done.
         run: runs a command and returns its exit status; by default a process of this Python.
 
     Returns:
         Names of those that failed or whose data aren't there.
     """
     run = run or _run
-    identity, missed = fingerprint(model), []
+    missed = []
     for study in chosen:
         folder = output / study.name
         known = read_json(folder / DONE) if (folder / DONE).exists() else None
         done = {
-            "checkpoint": identity if study.shipped else None,
+            "checkpoint": fingerprint(study.model) if study.model else None,
             "commands": [list(command) for command in study.commands],
         }
         if known != done:
@@ -168,7 +179,7 @@ def measure(
                 print(f"{study.name}: passed over, {', '.join(lacking)} not there", file=sys.stderr)
                 missed.append(study.name)
                 continue
-            if known is not None and study.shipped:  # of another checkpoint: nothing there can be gone on with
+            if known is not None and study.model:  # of another checkpoint: nothing there can be gone on with
                 shutil.rmtree(folder)
             if not all(_runs(study, command, folder, run) for command in study.commands):
                 missed.append(study.name)

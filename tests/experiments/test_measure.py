@@ -9,7 +9,6 @@ import pytest
 from elasticranker.files import write_json
 from experiments import measure
 from experiments.measure import Study, main, studies
-from tests.denser.tiny import checkpoint
 
 
 class Runs:
@@ -63,19 +62,32 @@ def test_another_checkpoint_is_measured_anew(tmp_path: Path, two: list[Study]) -
     assert not (tmp_path / "out" / "one" / "old.csv").exists()
 
 
-def test_what_trains_its_own_models_does_not_depend_on_the_checkpoint(tmp_path: Path) -> None:
-    study = Study("own", (("-m", "a", "--trained", "RESULTS/other"),), shipped=False)
+def test_what_trains_its_own_models_does_not_depend_on_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study("own", (("-m", "a", "--trained", "RESULTS/other"),), model=None)
     runs = Runs()
     measure.measure([study], tmp_path / "out", tmp_path / "reports", run=runs)
     assert runs.commands[0][2:4] == ["--trained", str(tmp_path / "out" / "other")]
-    measure.measure([study], tmp_path / "out", tmp_path / "reports", model=checkpoint(), run=runs)
+    monkeypatch.setattr(measure, "fingerprint", lambda model: f"another {model}")
+    measure.measure([study], tmp_path / "out", tmp_path / "reports", run=runs)
     assert len(runs.commands) == 1
 
 
+def test_a_study_is_of_its_own_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = {"default": "1", "other": "1"}
+    monkeypatch.setattr(measure, "fingerprint", marks.__getitem__)
+    two, runs = [Study("one", (("-m", "a"),)), Study("two", (("-m", "b"),), model="other")], Runs()
+    measure.measure(two, tmp_path / "out", tmp_path / "reports", run=runs)
+    marks["other"] = "2"
+    measure.measure(two, tmp_path / "out", tmp_path / "reports", run=runs)
+    assert [command[1] for command in runs.commands] == ["a", "b", "b"]
+
+
 def test_models_of_a_study_that_trains_its_own_are_kept_when_its_commands_change(tmp_path: Path) -> None:
-    measure.measure([Study("own", (("-m", "a"),), shipped=False)], tmp_path / "out", tmp_path / "reports", run=Runs())
+    measure.measure([Study("own", (("-m", "a"),), model=None)], tmp_path / "out", tmp_path / "reports", run=Runs())
     (tmp_path / "out" / "own" / "model").write_text("hours of work")
-    other, again = Study("own", (("-m", "a", "--timed", "9"),), shipped=False), Runs()
+    other, again = Study("own", (("-m", "a", "--timed", "9"),), model=None), Runs()
     measure.measure([other], tmp_path / "out", tmp_path / "reports", run=again)
     assert again.commands and (tmp_path / "out" / "own" / "model").exists()
 
