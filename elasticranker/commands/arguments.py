@@ -79,11 +79,11 @@ def read_candidates(args: argparse.Namespace, ranker: ElasticRanker) -> tuple[Co
     return collection, candidates
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--model` and what goes with it; `make_ranker` reads them."""
+def add_model_arguments(parser: argparse.ArgumentParser, *, default: str = "default") -> None:
+    """`--model` and what goes with it; `make_ranker` and `make_denser` read them."""
     group = parser.add_argument_group("model")
     group.add_argument(
-        "--model", default="default", help="shipped checkpoint, folder or Hugging Face id (default: %(default)s)"
+        "--model", default=default, help="shipped checkpoint, folder or Hugging Face id (default: %(default)s)"
     )
     group.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a Hugging Face id (default: main)")
     group.add_argument("--max-length", type=positive, metavar="N", help="most tokens of a pair; the document is cut")

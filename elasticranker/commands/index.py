@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='what encoding a document may cost, such as "50%%" (default: %(default)s)',
     )
     parser.add_argument("--dim", type=positive, metavar="N", help="dimensions to keep, where the checkpoint allows it")
-    add_model_arguments(parser)
+    add_model_arguments(parser, default="default-dense")
 
 
 def run(args: argparse.Namespace) -> None:

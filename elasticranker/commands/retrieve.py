@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dim", type=positive, metavar="N", help="dimensions of the index, where they aren't all")
     parser.add_argument("--tag", help="last field of every line (default: ElasticDenser-<budget>)")
-    add_model_arguments(parser)
+    add_model_arguments(parser, default="default-dense")
 
 
 def run(args: argparse.Namespace) -> None:

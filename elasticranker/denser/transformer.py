@@ -51,8 +51,9 @@ class ElasticDenser(BiEncoder):  # type: ignore[misc]
         >>> dense >> collection.text_loader() >> ElasticRanker(budget="10%")  # doctest: +SKIP
 
     Args:
-        model: `"default"`, a folder, or an id on the Hugging Face hub: of an elastic checkpoint in split layout, or of
-            an ordinary bi-encoder (BERT, ELECTRA, RoBERTa families) that pools by the mean, which has full depth alone.
+        model: `"default-dense"` (which ships for this), a folder, or an id on the Hugging Face hub: of an elastic
+            checkpoint in split layout, such as the ranker's `"default"`, or of an ordinary bi-encoder (BERT, ELECTRA,
+            RoBERTa families) that pools by the mean, which has full depth alone.
         budget: what encoding one query may cost, see `Budget`. A time is for a query alone, including tokenisation.
         doc_budget: a share of what encoding a document in full costs; all documents get the same sub-network.
         dim: keep the first so many dimensions, where the checkpoint was trained for it. By default all.
@@ -76,7 +77,7 @@ class ElasticDenser(BiEncoder):  # type: ignore[misc]
 
     def __init__(
         self,
-        model: str = "default",
+        model: str = "default-dense",
         *,
         budget: str | Budget = "full",
         doc_budget: str | Budget = "full",

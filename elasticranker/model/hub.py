@@ -1,6 +1,6 @@
-"""From what a model is named by to a folder: the shipped checkpoint, a folder, or a snapshot of the Hugging Face hub.
+"""From what a model is named by to a folder: a shipped checkpoint, a folder, or a snapshot of the Hugging Face hub.
 
-Everything else reads folders, so that an id, a folder and the shipped checkpoint are loaded, checked and identified
+Everything else reads folders, so that an id, a folder and a shipped checkpoint are loaded, checked and identified
 alike. Cache, token and off-line mode are huggingface_hub's own (`HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`).
 """
 
@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 
 MANIFEST = "elastic.json"
-DEFAULT = Path(__file__).parent.parent / "checkpoints" / "default"
+CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
+SHIPPED = {"default": CHECKPOINTS / "default", "default-dense": CHECKPOINTS / "dense"}  # ranker's and denser's
 SETTINGS = [  # all small: what says how a checkpoint is to be read
     MANIFEST,
     "config.json",
@@ -50,8 +51,8 @@ WEIGHTS = [  # the first form that is there, of the model and of a head in modul
 
 
 def is_at_hand(source: str | Path) -> bool:
-    """Is it the shipped checkpoint or a folder, so that reading it asks no network?"""
-    return str(source) == "default" or Path(source).is_dir()
+    """Is it a shipped checkpoint or a folder, so that reading it asks no network?"""
+    return str(source) in SHIPPED or Path(source).is_dir()
 
 
 def check_name(source: str | Path, revision: str | None = None) -> None:
@@ -62,8 +63,10 @@ def check_name(source: str | Path, revision: str | None = None) -> None:
     """
     text = str(source)
     local = is_at_hand(text)
-    if text == "default" and not (DEFAULT / MANIFEST).exists():
-        raise ValueError(f"model='default': this installation carries no checkpoint in {DEFAULT}; name another model")
+    if text in SHIPPED and not (SHIPPED[text] / MANIFEST).exists():
+        raise ValueError(
+            f"model={text!r}: this installation carries no checkpoint in {SHIPPED[text]}; name another model"
+        )
     if local and revision is not None:
         raise ValueError(f"revision={revision!r}: {text!r} is a folder, only a model of the hub has revisions")
     if local:
@@ -84,7 +87,7 @@ def resolve(source: str | Path, revision: str | None = None) -> str:
     """The folder of a model: of an id on the hub, the snapshot, fetched as far as it isn't in the cache.
 
     Args:
-        source: `"default"`, a folder, or an id on the Hugging Face hub.
+        source: `"default"` or `"default-dense"`, a folder, or an id on the Hugging Face hub.
         revision: branch, tag or commit of an id; by default its main branch.
 
     Returns:
@@ -97,8 +100,8 @@ def resolve(source: str | Path, revision: str | None = None) -> str:
         >>> resolve("owner/reranker", "v1.0")  # doctest: +SKIP
     """
     check_name(source, revision)
-    if str(source) == "default":
-        return str(DEFAULT)
+    if str(source) in SHIPPED:
+        return str(SHIPPED[str(source)])
     return str(source) if Path(source).is_dir() else _snapshot(str(source), revision)
 
 

@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--corpus", metavar="FILE", help="corpus.tsv[.gz] (docno, tab, text), where the folder has none"
     )
-    parser.add_argument("--model", default="default", help="checkpoint in split layout (default: %(default)s)")
+    parser.add_argument("--model", default="default-dense", help="checkpoint in split layout (default: %(default)s)")
     parser.add_argument(
         "--bi-encoder",
         default="intfloat/e5-small-v2",

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from elasticranker import ElasticDenser
+from elasticranker import ElasticDenser, ElasticRanker
+from elasticranker.cli import main
 from elasticranker.model.pairs import round_up
 from elasticranker.planning.dense import DenseReading
 from elasticranker.planning.subnet import SubNet
@@ -179,6 +180,20 @@ def test_chosen_layers_are_those_that_are_run() -> None:
     assert not np.allclose(first.encode_queries(["a cat"]), expected, atol=1e-3)
 
 
+def test_what_has_chosen_layers_is_no_rankers() -> None:
+    folder = checkpoint(DenseReading((2, 0, 1)))
+    ranker = ElasticRanker(folder, budget="50%")
+    with pytest.raises(ValueError, match="has query encoders of chosen layers, for ElasticDenser alone"):
+        ranker(candidates())
+
+
+def test_info_tells_what_has_chosen_layers_from_a_ranker(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", checkpoint(DenseReading((2, 0, 1), dims=(8,)))]) == 0
+    out = capsys.readouterr().out
+    assert "elastic bi-encoder, for ElasticDenser" in out and "2, 0, 1 (from 0)" in out and "32, 8" in out
+    assert "ladder" not in out
+
+
 def test_empty_frames_get_their_columns_and_load_nothing() -> None:
     denser = ElasticDenser(checkpoint(), trace=True)
     traced = ["query_vec", "exit_depth", "exit_width", "spend"]
@@ -307,15 +322,14 @@ def test_checkpoints_that_make_no_vectors_are_refused_at_once(tmp_path: Path) ->
         ElasticDenser(save_backbone(tmp_path / "cross"))
 
 
-def test_the_default_checkpoint_makes_vectors_or_says_why_not() -> None:
-    from elasticranker.model.hub import DEFAULT
-    from elasticranker.model.manifest import read_manifest
+@pytest.mark.parametrize("model", ["default-dense", "default"])
+def test_both_shipped_checkpoints_make_vectors(model: str) -> None:
+    assert np.linalg.norm(ElasticDenser(model).encode_queries(["a cat"])) == pytest.approx(1, abs=1e-5)
 
-    if read_manifest(DEFAULT)["shape"].get("split"):
-        assert np.linalg.norm(ElasticDenser().encode_queries(["a cat"])) == pytest.approx(1, abs=1e-5)
-    else:
-        with pytest.raises(ValueError, match="model='default' is in joint layout"):
-            ElasticDenser()
+
+def test_the_denser_has_a_checkpoint_of_its_own() -> None:
+    denser = ElasticDenser()
+    assert denser == ElasticDenser("default-dense") and denser.fingerprint != ElasticDenser("default").fingerprint
 
 
 @pytest.mark.parametrize(
