@@ -60,7 +60,6 @@ def _run(args: argparse.Namespace) -> None:
     denser = ElasticDenser(args.model, **options)
     compared = systems.elastic(denser, args.depths)
     depths = [system.depth for system in compared]
-    compared += systems.smaller(args.model, args.dims, max(depths), **options)
     if args.bi_encoder != "none":
         whole = ElasticDenser(args.bi_encoder, **options)
         compared += systems.cut(whole, depths)
@@ -69,6 +68,7 @@ def _run(args: argparse.Namespace) -> None:
         raise ValueError("--static needs --bi-encoder, whose vectors of documents such query encoders search")
     if not args.without_minilm:
         compared += systems.minilm(**options)
+    compared += systems.smaller(args.model, args.dims, max(depths), **options)
     collection = open_collection(args.collection, corpus=args.corpus)
     results = run_dense(collection, compared, args.output, queries=args.queries, note=args.note)
     manifest = read_json(Path(args.output) / "manifest.json")

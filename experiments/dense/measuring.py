@@ -18,6 +18,7 @@ from elasticranker.progress import bar
 from elasticranker.retrieval import bm25
 from elasticranker.runs.dense_index import dense_index
 from elasticranker.runs.inputs import queries_of
+from elasticranker.runs.scoring import computed_in
 from elasticranker.trec import read_run, write_run
 from experiments.dense.answers import DEPTHS, answers_of, recall
 from experiments.dense.systems import System
@@ -59,7 +60,7 @@ def run_dense(
         "collection fingerprint": collection.fingerprint(),
         "queries (sha256)": sha256(*asked["qid"], *asked["query"]),
         "systems": {system.name: system.denser.fingerprint for system in systems},
-        "dtype": systems[0].denser.dtype,
+        "dtype": computed_in(systems[0].denser),
     }
     with locked(folder / "lock", busy=f"another process is writing {folder}; wait for it, or choose another --output"):
         manifest = folder / "manifest.json"

@@ -13,7 +13,7 @@ from elasticranker.evaluation.report import cells, markdown
 from elasticranker.files import atomic_write
 from experiments.dense.measuring import FIRST, measures_of
 
-LOOKS = [(BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (GREY, "v"), (GREY, "P")]
+LOOKS = [(BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (GREY, "v"), (GREY, "P"), (GREY, "X")]
 HEADINGS = {"mflops": "MFLOPs", "ms_encode": "encode ms", "ms_search": "search ms", "share": "of full cost"}
 
 
@@ -48,7 +48,8 @@ def footnotes(manifest: Mapping[str, Any]) -> list[str]:
         "searching the uncut bi-encoder's documents. In N: queries and documents cut to their first N dimensions.",
         "MFLOPs and encode ms: of one query's encoding, tokenisation included in the time; search ms: of its search; "
         "medians of queries one at a time, all systems in turn. kept: share of what the whole elastic model reaches.",
-        f"{manifest['processor']}, {manifest['threads']} threads.",
+        f"{manifest['date'][:10]}, {manifest['processor']}, {manifest['threads']} threads, {manifest['job']['dtype']}; "
+        f"elastic: checkpoint {next(iter(manifest['job']['systems'].values()))[:12]}.",
     ]
     return [*lines, manifest["note"]] if manifest["note"] else lines
 
