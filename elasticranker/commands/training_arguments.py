@@ -51,6 +51,7 @@ HELP = {  # in the order of --help
     "relation_heads": "aligning: heads that relations are compared by",
     "teacher_layer": "aligning: the teacher's layer that is imitated, 0 for its last",
     "query_layers": "dense: a sub-network has the first layers, or those chosen before training that vectors need most",
+    "query_rank": "dense: train corrections of such a rank of every query encoder alone; 0 for none",
     "document_share": "dense: share of a step's texts that are documents",
     "dims": "dense: leading dimensions that vectors may be cut to, such as 192 96, for smaller indexes",
     "seed": "of every draw",

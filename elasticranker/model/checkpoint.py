@@ -379,6 +379,4 @@ def _load_hugging_face(folder: Path, source: str) -> Checkpoint:
 
 
 def _options(readout: Any) -> dict[str, Any]:
-    if readout.kind == "split":
-        return {"projected": readout.projected}
-    return readout.options if readout.kind in WITH_HEAD else {}
+    return readout.options if readout.kind in (*WITH_HEAD, "split") else {}

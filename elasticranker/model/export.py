@@ -99,7 +99,7 @@ class SubNetScorer(nn.Module):
         self.final = encoder.final
         self.readout = encoder.exits[str(subnet.depth)]
         self.run_layers = encoder.run_layers
-        self.layers = Layers(encoder, subnet.width, range(subnet.depth))
+        self.layers = Layers([encoder.layer(index) for index in range(subnet.depth)], subnet.width)
 
     def forward(self, ids: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:
         """Scores `[B, 1]` of right-padded pairs `[B, T]`: token ids, attention mask and token types."""

@@ -8,6 +8,7 @@ other program lays out; for checkpoints in joint layout see `elasticranker.model
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,34 +18,34 @@ from torch import Tensor, nn
 from elasticranker.files import writable_folder, write_json, write_tensors
 from elasticranker.model.checkpoint import Checkpoint
 from elasticranker.model.configuration import family_of
-from elasticranker.model.encoder import Encoder, blank_after, padding_mask
+from elasticranker.model.encoder import ElasticLayer, Encoder, blank_after, padding_mask
 from elasticranker.model.graph import Layers, refuse_absent, save_tokenizer, write_graph
 from elasticranker.model.huggingface import quiet, write_body
+from elasticranker.model.own_layers import own_layers
 from elasticranker.model.readout import SplitReadout
 from elasticranker.planning.plan import SubNet
 
 ONE_TEXT = "sentence_transformers.models."  # names that every version of the library reads
 
 
-def plain_encoder(encoder: Encoder, config: Any, kept: tuple[int, ...] | None = None) -> Any:
+def plain_encoder(encoder: Encoder, config: Any, layers: Sequence[ElasticLayer] | None = None) -> Any:
     """A Hugging Face encoder (float32, evaluation mode; no head) of an encoder's body at full width.
 
     Args:
         encoder: whose weights; a reordered one computes what it did before.
         config: the backbone's Hugging Face configuration.
-        kept: layers (from 0), by default all.
+        layers: of the encoder, or in place of its own; by default all that it has.
     """
     from transformers import AutoModel
 
-    kept = tuple(range(encoder.shape.layers)) if kept is None else kept
-    family, config = family_of(config), copy.deepcopy(config)
-    if kept != tuple(range(encoder.shape.layers)):
-        encoder = copy.deepcopy(encoder)
-        encoder.layers = nn.ModuleList(encoder.layers[index] for index in kept)
-        family.cut(config, len(kept))
+    family, config, count = family_of(config), copy.deepcopy(config), encoder.shape.layers
+    if layers is not None:
+        encoder, count = copy.deepcopy(encoder), len(layers)
+        encoder.layers = nn.ModuleList(layers)
+        family.cut(config, count)
     model = AutoModel.from_config(config).float()  # made in the configuration's own dtype
     with torch.no_grad():
-        write_body(encoder, model.state_dict(), family, len(kept))
+        write_body(encoder, model.state_dict(), family, count)
     return model.eval()
 
 
@@ -71,7 +72,8 @@ def export_sentence_transformer(checkpoint: Checkpoint, folder: str | Path, *, d
     """
     readout = _readout(checkpoint, SubNet(depth), folder)
     encoder = checkpoint.encoder
-    model = plain_encoder(encoder, checkpoint.config, checkpoint.dense.kept(depth, encoder.shape.layers))
+    layers = own_layers(encoder, readout, checkpoint.dense.kept(depth, encoder.shape.layers))
+    model = plain_encoder(encoder, checkpoint.config, layers)
     folder, hidden = writable_folder(folder), encoder.shape.hidden
     with quiet():
         model.save_pretrained(folder)
@@ -143,16 +145,16 @@ class SubNetVectors(nn.Module):
         super().__init__()
         encoder = checkpoint.encoder
         self.embeddings, self.run_layers = encoder.embeddings, encoder.run_layers
-        self.readout = encoder.exits[str(subnet.depth)]
+        self.readout = cast(SplitReadout, encoder.exits[str(subnet.depth)])
         kept = checkpoint.dense.kept(subnet.depth, encoder.shape.layers)
-        self.layers = Layers(encoder, subnet.width, kept)
+        self.layers = Layers(own_layers(encoder, self.readout, kept), subnet.width)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Unit vectors `[B, H]` of right-padded texts `[B, T]`: token ids and attention mask."""
         blank = blank_after(mask.sum(1), ids.shape[1])
         hidden = self.embeddings(ids, torch.zeros_like(ids), torch.float32)
         hidden = self.run_layers(hidden, self.layers(), padding_mask(blank, torch.float32))
-        return cast(SplitReadout, self.readout).pooled(hidden, ~blank[:, None])[:, 0]
+        return self.readout.pooled(hidden, ~blank[:, None])[:, 0]
 
 
 def _prompts(checkpoint: Checkpoint) -> dict[str, str]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from elasticranker.extras import missing
 from elasticranker.files import writable_folder
 from elasticranker.model.checkpoint import Checkpoint
-from elasticranker.model.encoder import Encoder, Weights
+from elasticranker.model.encoder import ElasticLayer, Weights
 from elasticranker.model.hub import MANIFEST
 from elasticranker.planning.plan import SubNet
 
@@ -50,17 +50,14 @@ class Layers(nn.Module):
     """Some layers at one width, as parameters that a graph holds once each.
 
     Args:
-        encoder: theirs.
+        layers: in the order in which they run.
         width: share of heads and neurons.
-        kept: which (from 0), in the order in which they run.
     """
 
-    def __init__(self, encoder: Encoder, width: float, kept: Sequence[int]) -> None:
+    def __init__(self, layers: Sequence[ElasticLayer], width: float) -> None:
         super().__init__()
-        every = encoder.weights(width, torch.float32)
-        cut = [every[index] for index in kept]
-        self.cut = {id(layer): layer for layer in cut}  # each of the shared ones once
-        self.order = [list(self.cut).index(id(layer)) for layer in cut]
+        self.cut = {id(layer): layer.cut(width, torch.float32) for layer in layers}  # each of the shared ones once
+        self.order = [list(self.cut).index(id(layer)) for layer in layers]
         self.layers = nn.ModuleList(
             nn.ParameterDict({name: nn.Parameter(tensor.contiguous()) for name, tensor in layer.tensors().items()})
             for layer in self.cut.values()

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elasticranker.model.corrections import corrections
+
 POOLERS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "gelu": F.gelu, "relu": F.relu}
 
 
@@ -217,17 +219,34 @@ class SplitReadout(InteractionReadout):
     document's states, `P` a learned projection (the identity where `projected` is False: at full depth, whose means are
     the backbone's own vectors) and `C` (`COSINE`) a constant that gives `b` unit size: the inverse of the temperature
     that E5 (Wang et al. 2022) was trained with, roughly. `start` sets `a` and `b` for an untrained encoder.
+
+    Args:
+        hidden: size of a state.
+        projected: whether there is a `P`.
+        corrected: of a query encoder that has corrections of its layers, `rank`, `layers` and `sizes` of them (see
+            `elasticranker.model.corrections`).
     """
 
     kind = "split"
     COSINE = 50.0
 
-    def __init__(self, hidden: int, projected: bool = True) -> None:
+    def __init__(self, hidden: int, projected: bool = True, corrected: dict[str, Any] | None = None) -> None:
         super().__init__(hidden)
+        self.corrected, self.corrections = corrected, corrections(corrected)
         self.cosine = nn.Parameter(torch.ones(1))
         self.projected = projected
         if projected:
             self.projection = nn.Parameter(torch.eye(hidden))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a checkpoint tells of it."""
+        return {"projected": self.projected} | ({"corrected": self.corrected} if self.corrected else {})
+
+    def correct_layers(self, rank: int, layers: int, sizes: dict[str, tuple[int, int]]) -> None:
+        """Give it untrained corrections of so many layers."""
+        self.corrected = {"rank": rank, "layers": layers, "sizes": {name: list(size) for name, size in sizes.items()}}
+        self.corrections = corrections(self.corrected)
 
     @torch.no_grad()
     def start(self, share: float) -> None:
@@ -261,7 +280,14 @@ class SplitReadout(InteractionReadout):
 
 
 def make_readout(
-    hidden: int, *, readout: str, labels: int = 1, pooler: str | None = None, projected: bool = True, **head: Any
+    hidden: int,
+    *,
+    readout: str,
+    labels: int = 1,
+    pooler: str | None = None,
+    projected: bool = True,
+    corrected: dict[str, Any] | None = None,
+    **head: Any,
 ) -> nn.Module:
     """A readout by the name that checkpoints give it; `head` is more of `ClsReadout`.
 
@@ -271,7 +297,7 @@ def make_readout(
     if readout == InteractionReadout.kind:
         return InteractionReadout(hidden)
     if readout == SplitReadout.kind:
-        return SplitReadout(hidden, projected)
+        return SplitReadout(hidden, projected, corrected)
     if readout == ClsReadout.kind:
         return ClsReadout(hidden, labels, pooler, **head)
     if readout == MeanReadout.kind:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from elasticranker.model import flops  # noqa: F401 (registers a formula)
 from elasticranker.model.encoder import Encoder, Group, Weights, blank_after, padding_mask
+from elasticranker.model.own_layers import own_layers
 from elasticranker.model.products import choose
 from elasticranker.model.readout import SplitReadout
 from elasticranker.model.texts import TextEncoder, bucket
@@ -44,6 +45,7 @@ class VectorEngine:
         self.dtype, self.device, self.batch_size = dtype, device, batch_size
         self._products = choose(encoder.shape.activation, dtype, device, most=batch_size)
         self._weights: dict[float, Sequence[Weights]] = {}
+        self._corrected: dict[SubNet, list[Weights]] = {}
 
     @torch.inference_mode()
     def encode(
@@ -98,10 +100,8 @@ class VectorEngine:
             groups.append(Group(len(ids), tokens, padding_mask(blank, self.dtype)))
             states.append(self.encoder.embeddings(ids, torch.zeros_like(ids), self.dtype).flatten(0, 1))
             own.append(~blank[:, None])
-        layers = self.weights(subnet.width)
-        kept = [layers[index] for index in self.reading.kept(subnet.depth, len(layers))]
-        hidden = self.encoder.run_groups(torch.cat(states), kept, groups, self._products)
         readout = cast(SplitReadout, self.encoder.exits[str(subnet.depth)])
+        hidden = self.encoder.run_groups(torch.cat(states), self._layers(subnet, readout), groups, self._products)
         parts = hidden.split([group.size * group.tokens for group in groups])
         return torch.cat(
             [
@@ -109,6 +109,17 @@ class VectorEngine:
                 for part, group, where in zip(parts, groups, own, strict=True)
             ]
         )
+
+    def _layers(self, subnet: SubNet, readout: SplitReadout) -> list[Weights]:
+        """The layers of a sub-network; those of one with corrections are its own, made once."""
+        kept = self.reading.kept(subnet.depth, self.encoder.shape.layers)
+        if not readout.corrections:
+            every = self.weights(subnet.width)
+            return [every[index] for index in kept]
+        if subnet not in self._corrected:
+            layers = own_layers(self.encoder, readout, kept)
+            self._corrected[subnet] = [layer.cut(subnet.width, self.dtype).map(Tensor.contiguous) for layer in layers]
+        return self._corrected[subnet]
 
     def weights(self, width: float) -> Sequence[Weights]:
         """Every layer at one width and this engine's dtype, as contiguous tensors made once."""

@@ -70,6 +70,8 @@ class TrainingSettings:
         teacher_layer: layer of the teacher that is imitated when aligning (0: its last).
         query_layers: layers of a sub-network in the dense stage: the `first` ones, or those `chosen` before training,
             which vectors need most. A checkpoint with chosen ones keeps them when it is gone on with.
+        query_rank: of corrections that every query encoder gets of its own in the dense stage, and that are all that is
+            trained then, beside projections: shared layers, and the whole model, stay. 0 for none.
         document_share: share of the dense stage's texts that are documents, which hold the whole model in place.
         dims: numbers of leading dimensions that the dense stage's vectors may be cut to, beside all.
         seed: of every draw.
@@ -117,6 +119,7 @@ class TrainingSettings:
     relation_heads: int = 12
     teacher_layer: int = 0
     query_layers: str = "first"
+    query_rank: int = 0
     document_share: float = 0.1
     dims: tuple[int, ...] = ()
     seed: int = 0
@@ -143,6 +146,13 @@ class TrainingSettings:
             )
         if self.query_layers not in QUERY_LAYERS:
             raise ValueError(f"query_layers={self.query_layers!r}: choose from {', '.join(QUERY_LAYERS)}")
+        if self.query_rank < 0:
+            raise ValueError(f"query_rank={self.query_rank}: a rank, or 0 for no corrections")
+        if self.query_rank and (self.widths != (1.0,) or self.document_share):
+            raise ValueError(
+                f"query_rank={self.query_rank}: corrections are of query encoders of full width, and the whole model "
+                "that encodes documents stays: give widths=(1.0,) and document_share=0 (--widths 1 --document-share 0)"
+            )
         if not 0 <= self.document_share < 1:
             raise ValueError(f"document_share={self.document_share}: a share from 0 to below 1")
         if self.dims and self.dims[0] < 1:

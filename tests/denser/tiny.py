@@ -7,8 +7,10 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from elasticranker.planning.dense import DenseReading
+from elasticranker.training.trainer.dense_stage import give_corrections
 from tests.backbones import save_backbone
 from tests.model.test_split import split
 
@@ -28,6 +30,20 @@ def checkpoint(reading: DenseReading | None = None) -> str:
     made = split(Path(tempfile.mkdtemp()))
     if reading is not None:
         made.dense = reading
+    return str(made.save(tempfile.mkdtemp()))
+
+
+@cache
+def corrected_checkpoint() -> str:
+    """The same, with chosen layers and corrections of its sub-networks of one and two."""
+    made = split(Path(tempfile.mkdtemp()))
+    made.dense = DenseReading((2, 0, 1))
+    give_corrections(made.encoder, 4, seed=0)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in made.encoder.named_parameters():
+            if ".corrections." in name:
+                parameter.normal_(std=0.3)
     return str(made.save(tempfile.mkdtemp()))
 
 

@@ -16,9 +16,13 @@ from elasticranker.model.loaded import Settings
 from elasticranker.model.readout import InteractionReadout
 from elasticranker.planning.dense import DenseReading
 from elasticranker.planning.subnet import SubNet
-from tests.denser.tiny import QUERIES, TEXTS, checkpoint
+from tests.denser.tiny import QUERIES, TEXTS, checkpoint, corrected_checkpoint
 
-READINGS = [None, DenseReading((0, 2, 1))]
+SOURCES = {
+    "first": checkpoint,
+    "chosen": lambda: checkpoint(DenseReading((0, 2, 1))),
+    "corrected": corrected_checkpoint,
+}
 
 
 def ours(source: str, texts: list[str], subnet: SubNet, *, queries: bool) -> np.ndarray:
@@ -28,11 +32,11 @@ def ours(source: str, texts: list[str], subnet: SubNet, *, queries: bool) -> np.
     return loaded.engine.encode(encoder.tokens(texts).rows, [subnet] * len(texts), encoder)
 
 
-@pytest.mark.parametrize("reading", READINGS, ids=["first", "chosen"])
+@pytest.mark.parametrize("layers", SOURCES)
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
-def test_sentence_transformers_gives_our_vectors(tmp_path: Path, reading: DenseReading | None, depth: int) -> None:
+def test_sentence_transformers_gives_our_vectors(tmp_path: Path, layers: str, depth: int) -> None:
     library = pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")
-    source = checkpoint(reading)
+    source = SOURCES[layers]()
     folder = export_sentence_transformer(load(source), tmp_path / "plain", depth=depth)
     model = library.SentenceTransformer(str(folder), device="cpu")
     for kind, texts in (("query", list(QUERIES.values())), ("document", list(TEXTS.values()))):
@@ -41,14 +45,15 @@ def test_sentence_transformers_gives_our_vectors(tmp_path: Path, reading: DenseR
 
 
 @pytest.mark.parametrize(
-    ("reading", "depth", "width"), [(READINGS[0], 0, 1.0), (READINGS[0], 3, 1.0), (READINGS[1], 2, 0.5)]
+    ("layers", "depth", "width"),
+    [("first", 0, 1.0), ("first", 3, 1.0), ("chosen", 2, 0.5), ("corrected", 2, 1.0), ("corrected", 1, 0.5)],
 )
-def test_onnx_gives_our_vectors(tmp_path: Path, reading: DenseReading | None, depth: int, width: float) -> None:
+def test_onnx_gives_our_vectors(tmp_path: Path, layers: str, depth: int, width: float) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
     pytest.importorskip("onnxscript", reason="needs the extra onnx")
     from transformers import AutoTokenizer
 
-    source, texts = checkpoint(reading), list(TEXTS.values())
+    source, texts = SOURCES[layers](), list(TEXTS.values())
     folder = export_vectors_onnx(load(source), tmp_path / "graph", depth=depth, width=width)
     prefix = json.loads((folder / "config.json").read_text())["elasticranker"]["prefixes"]["document"]
     session = runtime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])

@@ -20,6 +20,7 @@ from elasticranker.model.card import model_card
 from elasticranker.model.checkpoint import Checkpoint, fingerprint, is_elastic, load
 from elasticranker.model.encoder import Encoder
 from elasticranker.model.huggingface import from_hugging_face
+from elasticranker.model.own_layers import sizes_of
 from elasticranker.model.readout import SplitReadout
 from elasticranker.model.saved import prefixes_of, read_settings, read_tokenizer
 from elasticranker.model.sharing import tokens_of
@@ -101,13 +102,18 @@ class DenseTrainer(Loop):
             take_tokens(self.start.encoder, tokens)
         encoder = choose_exits(self.start.encoder, settings.depths)
         check_length(encoder, settings.max_length)
+        if settings.query_rank:
+            give_corrections(encoder, settings.query_rank, seed=settings.seed)
         self.encoder: Encoder = encoder.to(self.device).train()
         dims = settings.dims or self.start.dense.dims
         refuse_dims(dims, encoder.shape.hidden)
         if dims:
             give_rotation(encoder)
-        freeze_pairs(encoder, freeze_tokens=settings.freeze_tokens)
         reading = DenseReading(self._known_order(), dims)
+        if settings.query_rank:
+            freeze_shared(encoder)
+        else:
+            freeze_pairs(encoder, freeze_tokens=settings.freeze_tokens)
         self.checkpoint = replace(
             self.start, encoder=encoder, widths=settings.widths, dense=reading, ladder=None, ladders={}
         )
@@ -311,6 +317,26 @@ def give_rotation(encoder: Encoder) -> None:
         rotated = SplitReadout(encoder.shape.hidden)
         rotated.load_state_dict(readout.state_dict(), strict=False)
         encoder.exits[last] = rotated.to(readout.scale.device)
+
+
+def give_corrections(encoder: Encoder, rank: int, *, seed: int) -> None:
+    """Untrained corrections for every exit below full depth that has none, the same in every process."""
+    sizes = sizes_of(encoder.layer(0))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for depth in encoder.depths[:-1]:
+            readout = cast(SplitReadout, encoder.exits[str(depth)])
+            if depth and not readout.corrections:
+                readout.correct_layers(rank, depth, sizes)
+
+
+def freeze_shared(encoder: Encoder) -> None:
+    """Leave in training what query encoders have of their own: corrections and projections below full depth."""
+    encoder.requires_grad_(False)
+    for depth in encoder.depths[:-1]:
+        readout = cast(SplitReadout, encoder.exits[str(depth)])
+        readout.corrections.requires_grad_(True)
+        readout.projection.requires_grad_(True)
 
 
 def freeze_pairs(encoder: Encoder, *, freeze_tokens: bool) -> None:

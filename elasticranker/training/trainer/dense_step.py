@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elasticranker.model.encoder import Encoder, blank_after, padding_mask
+from elasticranker.model.corrections import Correction
+from elasticranker.model.encoder import Encoder, Weights, blank_after, padding_mask
 from elasticranker.model.readout import SplitReadout
 from elasticranker.planning.dense import DenseReading
 from elasticranker.training.data.dense_texts import VectorBatch, VectorStep
@@ -31,14 +33,25 @@ def read_vectors(
     known: dict[tuple[int, ...], Tensor] = {(): start}  # states after some layers, which several depths begin with
     vectors = []
     for depth in depths:
-        kept = reading.kept(depth, len(weights))
+        kept, readout = reading.kept(depth, len(weights)), cast(SplitReadout, encoder.exits[str(depth)])
+        if readout.corrections:
+            states = encoder.run_layers(start, _corrected(encoder, readout, kept, dtype), padding)
+            vectors.append(readout.pooled(states, own)[:, 0])
+            continue
         for end in range(1, depth + 1):
             if kept[:end] not in known:
                 before, layer = known[kept[: end - 1]], weights[kept[end - 1]]
                 known[kept[:end]] = encoder.run_layers(before, [layer], padding)
-        readout = cast(SplitReadout, encoder.exits[str(depth)])
         vectors.append(readout.pooled(known[kept], own)[:, 0])
     return torch.stack(vectors)
+
+
+def _corrected(encoder: Encoder, readout: SplitReadout, kept: Sequence[int], dtype: torch.dtype) -> list[Weights]:
+    """A query encoder's own layers, added up before they are rounded: steps are smaller than what rounding leaves."""
+    every = encoder.weights(1.0, torch.float32)
+    pairs = zip(kept, readout.corrections, strict=True)
+    made = [cast(Correction, correction).correct(every[index]) for index, correction in pairs]
+    return [layer.map(lambda tensor: tensor.to(dtype)) for layer in made]
 
 
 def states_before(encoder: Encoder, batch: VectorBatch, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,6 +94,8 @@ class DenseStep(nn.Module):
         aligning[-1] = settings.align_full
         ranking = settings.losses.get("kl", 0.0) * exit_shares(settings, encoder.depths)
         used = (aligning + ranking) > 0
+        if settings.query_rank:
+            used[-1] = False  # it stays as it is
         if not used.any():
             raise ValueError(
                 "no exit has any weight: give --align-full, --align-exits or --losses kl=... one above 0 (align_full, "

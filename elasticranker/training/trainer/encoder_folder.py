@@ -22,7 +22,7 @@ def save_encoder(
         folder: where.
         kept: layers (from 0), by default all.
     """
-    model = plain_encoder(encoder, config, kept)
+    model = plain_encoder(encoder, config, None if kept is None else [encoder.layer(index) for index in kept])
     with quiet():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -144,6 +144,45 @@ def test_a_run_that_is_gone_on_with_keeps_its_layers(backbone: str, data: Path, 
         assert torch.equal(further.encoder.exits["1"].projection, before)  # trained ones aren't fitted again
 
 
+def test_corrections_are_trained_and_what_is_shared_stays(backbone: str, data: Path, tmp_path: Path) -> None:
+    shared = trained(backbone, data, tmp_path / "shared", steps=2, query_layers="chosen", fit_steps=0, group_size=8)
+    given = replace(shared.settings, query_rank=4, document_share=0.0, steps=60)
+    trainer = DenseTrainer(shared.product, data, tmp_path / "own", given, dtype="float32")
+    begun = trainer.validate()
+    trainer.train()
+    ended = trainer.validate()
+    before, after = (load(place).encoder.state_dict() for place in (shared.product, trainer.product))
+    own = {name for name in before if not torch.equal(before[name], after[name])}
+    assert own == {"exits.0.projection", "exits.1.projection", "exits.2.projection"}
+    assert {name.split(".")[1] for name in after.keys() - before.keys()} == {"1", "2"}  # no layer, no correction
+    assert begun is not None and ended is not None
+    assert all(later > sooner for sooner, later in zip(begun["cosine"][1:3], ended["cosine"][1:3], strict=True))
+    assert ended["cosine"][3] == begun["cosine"][3]
+
+
+def test_a_killed_run_of_corrections_ends_as_an_undisturbed_one(backbone: str, data: Path, tmp_path: Path) -> None:
+    given = settings(
+        layout="split", widths=(1.0,), temperature=0.1, query_rank=2, document_share=0.0, query_layers="chosen"
+    )
+    products = []
+    for name, minutes in (("whole", None), ("killed", 0.0)):
+        trainer = DenseTrainer(backbone, data, tmp_path / name, given, dtype="float32", max_minutes=minutes)
+        trainer.train()
+        products.append(trainer.product)
+    resumed = DenseTrainer(backbone, data, tmp_path / "killed", given, dtype="float32", resume=True)
+    resumed.train()
+    ours, theirs = (load(product).encoder.state_dict() for product in (products[0], resumed.product))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_corrections_of_what_encodes_documents_are_refused() -> None:
+    for wrong in ({"document_share": 0.1}, {"widths": (1.0, 0.5), "document_share": 0.0}):
+        with pytest.raises(ValueError, match=r"query_rank=4: corrections are of query encoders of full width"):
+            settings(**({"layout": "split", "widths": (1.0,), "query_rank": 4} | wrong))
+    with pytest.raises(ValueError, match="query_rank=-1: a rank"):
+        settings(query_rank=-1)
+
+
 @pytest.mark.parametrize("dims", [(), (8,)])
 def test_a_killed_run_ends_as_an_undisturbed_one(
     backbone: str, data: Path, tmp_path: Path, dims: tuple[int, ...]
