@@ -37,20 +37,18 @@ class Correction(nn.Module):
 
     def correct(self, weights: Any) -> Any:
         """A layer's float32 `Weights` at full width with the additions (differentiable)."""
-        return replace(
-            weights,
-            **{
-                name: getattr(weights, name) + more.view_as(getattr(weights, name))
-                for name, more in self.added().items()
-            },
-        )
+        return replace(weights, **self._sums(weights))
 
     @torch.no_grad()
     def fold(self, layer: nn.Module) -> None:
         """Add them to an `ElasticLayer` itself (in place)."""
-        for name, more in self.added().items():
-            tensor = getattr(layer, name)
-            tensor.add_(more.view_as(tensor))
+        for name, total in self._sums(layer).items():
+            getattr(layer, name).copy_(total)
+
+    def _sums(self, layer: Any) -> dict[str, Tensor]:
+        """Each product of a layer, or of its weights, with what is added, in that one's shape."""
+        products = {name: getattr(layer, name) for name in self.names}
+        return {name: products[name] + more.view_as(products[name]) for name, more in self.added().items()}
 
 
 def corrections(options: Mapping[str, Any] | None) -> nn.ModuleList:

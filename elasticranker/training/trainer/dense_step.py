@@ -28,12 +28,14 @@ def read_vectors(
 ) -> Tensor:
     """Unit vectors `[exits, B, H]` (float32) of texts at every exit of one width, or at those after `depths` alone."""
     depths = encoder.depths if depths is None else depths
-    weights = encoder.weights(width, dtype)
+    readouts = [cast(SplitReadout, encoder.exits[str(depth)]) for depth in depths]
+    shared = any(not readout.corrections for readout in readouts)
+    weights = encoder.weights(width, dtype) if shared else []
     start, padding, own = states_before(encoder, batch, dtype)
     known: dict[tuple[int, ...], Tensor] = {(): start}  # states after some layers, which several depths begin with
     vectors = []
-    for depth in depths:
-        kept, readout = reading.kept(depth, len(weights)), cast(SplitReadout, encoder.exits[str(depth)])
+    for depth, readout in zip(depths, readouts, strict=True):
+        kept = reading.kept(depth, encoder.shape.layers)
         if readout.corrections:
             states = encoder.run_layers(start, _corrected(encoder, readout, kept, dtype), padding)
             vectors.append(readout.pooled(states, own)[:, 0])
@@ -48,10 +50,11 @@ def read_vectors(
 
 def _corrected(encoder: Encoder, readout: SplitReadout, kept: Sequence[int], dtype: torch.dtype) -> list[Weights]:
     """A query encoder's own layers, added up before they are rounded: steps are smaller than what rounding leaves."""
-    every = encoder.weights(1.0, torch.float32)
-    pairs = zip(kept, readout.corrections, strict=True)
-    made = [cast(Correction, correction).correct(every[index]) for index, correction in pairs]
-    return [layer.map(lambda tensor: tensor.to(dtype)) for layer in made]
+    made = []
+    for index, correction in zip(kept, readout.corrections, strict=True):
+        layer = cast(Correction, correction).correct(encoder.layer(index).cut(1.0, torch.float32))
+        made.append(layer.map(lambda tensor: tensor.to(dtype)))
+    return made
 
 
 def states_before(encoder: Encoder, batch: VectorBatch, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
