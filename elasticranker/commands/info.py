@@ -61,14 +61,14 @@ def run(args: argparse.Namespace) -> None:
 def machine() -> dict[str, Any]:
     """What this machine gives, and what `device` and `dtype` will be if they aren't named."""
     from elasticranker.evaluation.manifest import machine as measured
-    from elasticranker.model.loaded import choose_device, choose_dtype
+    from elasticranker.model.loaded import choose_device, choose_dtype, dtype_name
 
     here = measured()
     device = choose_device(None)
     return {
         "processor": f"{here['processor']}, {here['cores']} cores, {here['threads']} threads",
         "device": str(device),
-        "dtype": f"auto is {str(choose_dtype('auto', device)).removeprefix('torch.')} here",
+        "dtype": f"auto is {dtype_name(choose_dtype('auto', device))} here",
     }
 
 

@@ -64,6 +64,11 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """A dtype by the name that arguments and reports give it, such as `bfloat16`."""
+    return str(dtype).removeprefix("torch.")
+
+
 def refuse_chosen_layers(checkpoint: Checkpoint, source: str) -> None:
     """Refuse to score pairs with sub-networks of other layers than the first, as `ElasticDenser` may have them.
 

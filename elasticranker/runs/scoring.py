@@ -119,9 +119,9 @@ class Scorer:
 
 def computed_in(ranker: ElasticRanker | ElasticDenser) -> str:
     """The dtype that a transformer computes in on this machine: "auto" as what it is here."""
-    from elasticranker.model.loaded import choose_device, choose_dtype
+    from elasticranker.model.loaded import choose_device, choose_dtype, dtype_name
 
-    return str(choose_dtype(ranker.dtype, choose_device(ranker.device))).removeprefix("torch.")
+    return dtype_name(choose_dtype(ranker.dtype, choose_device(ranker.device)))
 
 
 def here(scorer: Scorer, pieces: Sequence[Piece]) -> Generator[Scored, None, None]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from elasticranker.model.loaded import dtype_name
 from elasticranker.model.speed import TIME_MARGIN
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class RankerScorer:
         return {
             "model_id": self.ranker.model,
             "model_sha": self.ranker.fingerprint,
-            "model_dtype": str(self.engine.dtype).removeprefix("torch."),
+            "model_dtype": dtype_name(self.engine.dtype),
             "max_input_length": limits.max_length,
             "max_query_length": limits.max_query_length,
             "rungs": [

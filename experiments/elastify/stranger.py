@@ -11,7 +11,7 @@ import numpy as np
 
 from elasticranker.extras import missing
 from elasticranker.files import read_json, refuse_other_job, writable_folder, write_json
-from elasticranker.model.loaded import choose_device, choose_dtype
+from elasticranker.model.loaded import choose_device, choose_dtype, dtype_name
 from elasticranker.training.data.sources import Source, read_sources
 from elasticranker.training.origin import place_name
 
@@ -72,7 +72,7 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
         raise missing("training a cross-encoder", "peers", error) from error
     output, begin = writable_folder(output), start or default_start()
     device = choose_device(None)
-    settings = replace(settings, dtype=str(choose_dtype(settings.dtype, device)).removeprefix("torch."))
+    settings = replace(settings, dtype=dtype_name(choose_dtype(settings.dtype, device)))
     job = {"data": place_name(data), "start": place_name(begin), **asdict(settings)}
     if (output / "job.json").exists():
         remedy = "name another output (--output)"

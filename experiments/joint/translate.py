@@ -18,7 +18,7 @@ from elasticranker.evaluation.journal import Journal
 from elasticranker.evaluation.manifest import PACKAGES, claim_machine, today, versions
 from elasticranker.files import atomic_write, locked, read_json, refuse_other_job, writable_folder, write_json
 from elasticranker.model.huggingface import quiet
-from elasticranker.model.loaded import choose_device, choose_dtype
+from elasticranker.model.loaded import choose_device, choose_dtype, dtype_name
 from elasticranker.routing.energies import get_energy
 from experiments.joint import report
 from experiments.joint.flops import t5_flops
@@ -122,7 +122,7 @@ def with_settings(study: Study, *, dtype: str, device: str | None, **training: A
         training: Fields of `Training`; those that are None stay as they are.
     """
     place = choose_device(device)
-    chosen = str(choose_dtype(dtype, place)).removeprefix("torch.")
+    chosen = dtype_name(choose_dtype(dtype, place))
     given = {name: value for name, value in training.items() if value is not None}
     given |= {"dtype": chosen, "device": place.type}
     return replace(
