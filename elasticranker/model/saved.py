@@ -16,6 +16,8 @@ from elasticranker.model.hub import resolve
 
 VOCABULARIES = [("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"), ("sentencepiece.bpe.model",)]
 UNLIMITED = 1_000_000  # transformers writes a huge `model_max_length` where there is none
+# Of a tokenizer: how it was read this time, which its files would tell, and a fingerprint with them, were it saved.
+THIS_TIME = ("is_local", "local_files_only")
 # Of the module `Transformer`: what changes no score of a pair of texts.
 HARMLESS = {"modality_config", "module_output_name", "unpad_inputs", "query_length", "document_length"}
 
@@ -57,6 +59,8 @@ def read_tokenizer(source: str | Path, vocabulary: int | None = None) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except OSError as error:
         raise ValueError(f"the tokenizer in {source} can't be read: {error}") from error
+    for name in THIS_TIME:
+        tokenizer.init_kwargs.pop(name, None)
     if vocabulary is not None and len(tokenizer) > vocabulary:
         raise ValueError(
             f"the tokenizer in {source} makes {len(tokenizer)} different tokens, the model knows {vocabulary}: they "

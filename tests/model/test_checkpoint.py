@@ -32,6 +32,12 @@ def test_who_may_read_one_of_its_files_may_read_all(saved: Path) -> None:
     assert len({path.stat().st_mode for path in saved.iterdir()}) == 1
 
 
+def test_its_fingerprint_does_not_tell_whether_the_hub_may_be_asked(saved: Path, tmp_path: Path) -> None:
+    again = load(saved).save(tmp_path / "again", card="# card")
+    assert fingerprint(again) == fingerprint(saved)
+    assert "local" not in (again / "tokenizer_config.json").read_text()
+
+
 def test_it_comes_back_whole(saved: Path) -> None:
     checkpoint = load(saved)
     assert checkpoint.widths == (1.0, 0.75, 0.5, 0.25)
