@@ -1,9 +1,9 @@
 """A cross-encoder that isn't ours, under a budget: as it is, and made elastic.
 
-`train` makes a cross-encoder with sentence-transformers' own trainer, from a bi-encoder and a folder of training data
-in the form of `elasticranker prepare`. `elasticranker elastify` then makes it elastic. `report` compares, on a
-collection: the original under SEE's filter and with fixed top-k, and the elastic one, at several budgets. Both go on
-where they were when killed, with the same command.
+`train` makes a cross-encoder with sentence-transformers' own trainer, from a bi-encoder and a folder of training data:
+judged queries, or what `elasticranker prepare` made of such with a teacher's scores. `elasticranker elastify` then
+makes it elastic. `report` compares, on a collection: the original under SEE's filter and with fixed top-k, and the
+elastic one, at several budgets. Both go on where they were when killed, with the same command.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from elasticranker.commands.resuming import MEASURED
 
 EXAMPLES = """examples:
   python -m experiments.elastify train ./train --output my-cross-encoder
+  python -m experiments.elastify train ./prepared --negatives 7 --batch-size 128 --output my-cross-encoder
   elasticranker elastify my-cross-encoder --collection ./train --output my-elastic
   python -m experiments.elastify report ./dl19 --corpus ./corpus.tsv.gz --candidates bm25.trec --output dl19 \\
       --original my-cross-encoder --elastic my-elastic"""
@@ -36,7 +37,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parts = made.add_subparsers(dest="part", required=True, metavar="train|report")
     train = parts.add_parser("train", help="a cross-encoder, with sentence-transformers' trainer")
-    train.add_argument("data", metavar="DATA", help="folder of training data, as `elasticranker prepare` takes it")
+    train.add_argument(
+        "data", metavar="DATA", help="folder of training data, as `elasticranker prepare` takes or makes it"
+    )
     train.add_argument("--output", required=True, metavar="DIR", help="folder for the cross-encoder")
     train.add_argument(
         "--start", metavar="ID|PATH", help="encoder to start from (default: all-MiniLM-L6-v2, as the package has it)"

@@ -1,4 +1,4 @@
-"""A cross-encoder as people make one: sentence-transformers' trainer, hard negatives, binary cross-entropy."""
+"""A cross-encoder as people make one: sentence-transformers' trainer, on judgements or on another model's scores."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from elasticranker.extras import missing
 from elasticranker.files import read_json, refuse_other_job, writable_folder, write_json
 from elasticranker.model.loaded import choose_device, choose_dtype, dtype_name
+from elasticranker.training.data.groups import Groups, is_prepared, read_info
 from elasticranker.training.data.sources import Source, read_sources
 from elasticranker.training.origin import place_name
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 START = "sentence-transformers/all-MiniLM-L6-v2"
 SEED = 0
+MINI_BATCH = 32  # pairs that are padded together
+# Pairs are seen once or so, and on a processor dropout takes half of the time.
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+EAGER = {
+    "attn_implementation": "eager"
+}  # PyTorch's fused attention is slow backwards on processors, in bfloat16 above all
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Settings:
     Attributes:
         epochs: passes over the data.
         negatives: candidates of the query that stand beside each positive, drawn from its BM25 candidates.
-        batch_size: pairs a step.
+        batch_size: pairs a step, at most.
         learning_rate: peak, after a tenth of the steps.
         max_length: most tokens of a pair.
         max_steps: stop there; None for all.
@@ -50,8 +57,12 @@ class Settings:
 def train_cross_encoder(data: str, output: str | Path, *, start: str | None, settings: Settings) -> Path:
     """Train, or go on with, a cross-encoder of one logit.
 
+    From judgements it learns by binary cross-entropy, pair by pair; where another model has scored the candidates, it
+    learns that one's distribution over a query's candidates (ListNet, Cao et al. 2007), which takes far fewer pairs.
+
     Args:
-        data: folder of training data (`elasticranker.training.data.sources`).
+        data: folder of training data (`elasticranker.training.data.sources`), or one that `elasticranker prepare` made
+            of such, with a teacher's scores.
         output: gets `run/` (the trainer's states) and, at the end, the model.
         start: encoder to start from; by default all-MiniLM-L6-v2.
         settings: of the run.
@@ -64,10 +75,10 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
         ValueError: the folder holds another run.
     """
     try:
-        from datasets import Dataset
+        from datasets import Dataset, DatasetDict
         from sentence_transformers import CrossEncoder
         from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
-        from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+        from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss, ListNetLoss
     except ImportError as error:
         raise missing("training a cross-encoder", "peers", error) from error
     output, begin = writable_folder(output), start or default_start()
@@ -81,17 +92,25 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
         write_json(output / "job.json", job)
     if (output / "config.json").exists():
         return output
-    model = CrossEncoder(begin, num_labels=1, max_length=settings.max_length)
-    rows = list(pairs(read_sources(data), settings.negatives))
-    columns = {name: [row[name] for row in rows] for name in ("query", "passage", "label")}
-    steps = settings.max_steps or int(settings.epochs * len(rows) / settings.batch_size)
+    model = CrossEncoder(
+        begin, num_labels=1, max_length=settings.max_length, config_kwargs=NO_DROPOUT, model_kwargs=EAGER
+    )
+    if is_prepared(data):
+        rows, groups = lists(data, settings.negatives), max(1, settings.batch_size // (1 + settings.negatives))
+        loss: Any = ListNetLoss(model, mini_batch_size=MINI_BATCH)
+    else:
+        rows, groups = pairs(read_sources(data), settings.negatives), settings.batch_size
+        loss = BinaryCrossEntropyLoss(model)
+    # A step's texts come from one source, and so are about as long: little is padded.
+    by_source = DatasetDict({name: Dataset.from_list(own) for name, own in rows.items()})
+    steps = settings.max_steps or int(settings.epochs * sum(map(len, rows.values())) / groups)
     arguments: dict[str, Any] = {"max_steps": settings.max_steps} if settings.max_steps is not None else {}
     trainer = CrossEncoderTrainer(
         model=model,
         args=CrossEncoderTrainingArguments(
             output_dir=str(output / "run"),
             num_train_epochs=settings.epochs,
-            per_device_train_batch_size=settings.batch_size,
+            per_device_train_batch_size=groups,
             learning_rate=settings.learning_rate,
             warmup_steps=steps // 10,
             save_steps=settings.save_steps,
@@ -103,8 +122,8 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
             seed=SEED,
             **arguments,
         ),
-        train_dataset=Dataset.from_dict(columns),
-        loss=BinaryCrossEntropyLoss(model),
+        train_dataset=by_source,
+        loss=loss,
     )
     trainer.train(resume_from_checkpoint=any((output / "run").glob("checkpoint-*")))
     model.save_pretrained(str(output))
@@ -145,19 +164,40 @@ def small_cross_encoder(collection: Collection, output: str | Path, *, queries: 
     return train_cross_encoder(data, output / "model", start=str(output / "start"), settings=settings)
 
 
-def pairs(sources: list[Source], negatives: int) -> Iterator[dict[str, Any]]:
-    """Every judged positive with label 1 and, after it, some of its query's other candidates with label 0."""
+def pairs(sources: list[Source], negatives: int) -> dict[str, list[dict[str, Any]]]:
+    """By source, judged positives with label 1, each followed by some of its query's other candidates with label 0."""
     random = np.random.default_rng(SEED)
-    for source in sources:
-        for query in source.queries:
-            if not query.judged:
-                continue
-            for positive in query.positives[:1]:
-                yield {"query": query.text, "passage": source.documents[positive], "label": 1.0}
-                others = random.permutation(query.candidates)[:negatives].tolist()
-                easy = random.integers(0, len(source.documents), negatives - len(others)).tolist()
-                for number in [*others, *(other for other in easy if other not in query.positives)]:
-                    yield {"query": query.text, "passage": source.documents[number], "label": 0.0}
+    return {source.name: rows for source in sources if (rows := list(_judged(source, negatives, random)))}
+
+
+def _judged(source: Source, negatives: int, random: np.random.Generator) -> Iterator[dict[str, Any]]:
+    for query in source.queries:
+        for positive in query.positives[:1] if query.judged else ():
+            yield {"query": query.text, "passage": source.documents[positive], "label": 1.0}
+            others = random.permutation(query.candidates)[:negatives].tolist()
+            easy = random.integers(0, len(source.documents), negatives - len(others)).tolist()
+            for number in [*others, *(other for other in easy if other not in query.positives)]:
+                yield {"query": query.text, "passage": source.documents[number], "label": 0.0}
+
+
+def lists(prepared: str, negatives: int) -> dict[str, list[dict[str, Any]]]:
+    """By source, every query with the teacher's best candidate, some others, and their scores over the temperature."""
+    random = np.random.default_rng(SEED)
+    groups, temperature = Groups.load(prepared), float(read_info(prepared)["temperature"])
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for number in np.flatnonzero(~groups.held_out):
+        places = np.flatnonzero(groups.candidates[number] >= 0)
+        scores = groups.scores[number, places].astype(np.float64) / temperature
+        best = int(scores.argmax())
+        chosen = [best, *random.permutation(np.delete(np.arange(len(places)), best))[:negatives].tolist()]
+        rows.setdefault(groups.sources[groups.source[number]], []).append(
+            {
+                "query": groups.queries[number],
+                "passages": [groups.documents[groups.candidates[number, places[one]]] for one in chosen],
+                "label": scores[chosen].tolist(),
+            }
+        )
+    return rows
 
 
 def default_start() -> str:

@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
@@ -12,10 +13,10 @@ from elasticranker.training.data.sources import read_sources
 from elasticranker.training.elastifying.start import with_exits
 from experiments.elastify.__main__ import main
 from experiments.elastify.comparing import verdicts
-from experiments.elastify.stranger import pairs
+from experiments.elastify.stranger import lists, pairs
 from tests.backbones import save_backbone
 from tests.fakes import write_collection
-from tests.training.tiny import write_source
+from tests.training.tiny import make_groups, write_source
 
 SYSTEMS = ("elastic", "SEE", "top-k")
 
@@ -39,12 +40,41 @@ def test_it_trains_goes_on_and_is_done_once(tmp_path, capsys):
 
 
 def test_a_positive_stands_before_its_negatives(tmp_path):
-    made = list(pairs(read_sources(write_source(tmp_path)), negatives=4))
+    (made,) = pairs(read_sources(write_source(tmp_path)), negatives=4).values()
     labels = [row["label"] for row in made]
     starts = [place for place, label in enumerate(labels) if label == 1]
     assert len(starts) == 40
     assert all(3 <= after - before <= 5 for before, after in pairwise(starts))
     assert len({row["query"] for row in made[: starts[1]]}) == 1
+
+
+def prepared(folder):
+    groups = make_groups(folder)
+    groups.save(folder / "prepared", {"temperature": 0.5})
+    return groups
+
+
+def test_a_list_is_the_teachers_best_and_others_of_a_query_that_is_not_held_out(tmp_path):
+    groups = prepared(tmp_path)
+    (made,) = lists(str(tmp_path / "prepared"), negatives=2).values()
+    assert len(made) == (~groups.held_out).sum()
+    for row, number in zip(made, np.flatnonzero(~groups.held_out), strict=True):
+        assert row["query"] == groups.queries[number]
+        assert len(row["passages"]) == len(row["label"]) == len(set(row["passages"])) == 3
+        known = {groups.documents[one] for one in groups.candidates[number] if one >= 0}
+        assert set(row["passages"]) <= known and row["label"][0] == max(row["label"])
+
+
+def test_it_learns_from_a_teachers_scores(tmp_path, capsys):
+    pytest.importorskip("sentence_transformers", reason="the extra peers isn't installed")
+    pytest.importorskip("datasets", reason="the extra peers isn't installed")
+    prepared(tmp_path)
+    train = ["train", str(tmp_path / "prepared"), "--start", save_backbone(tmp_path / "start", labels=None)]
+    train += ["--output", str(tmp_path / "made"), "--negatives", "2", "--batch-size", "12"]
+    assert main([*train, "--max-length", "32", "--max-steps", "3"]) == 0
+    state = json.loads(next((tmp_path / "made" / "run").glob("*/trainer_state.json")).read_text())
+    assert state["train_batch_size"] == 4  # queries, of three candidates each
+    assert load(tmp_path / "made").encoder.depths == (0, 3)
 
 
 def test_the_report_measures_all_three_in_turn_and_says_where_the_elastic_one_stands(tmp_path, capsys):
