@@ -127,6 +127,17 @@ def studies(data: Path) -> list[Study]:
             )
         ),
         Study(
+            "trade-off-dense-trec-dl-2019",  # behind the whole denser's first hundred
+            (
+                (
+                    *(*elastic, str(judged), "--corpus", str(corpus), "--first-stage", "dense"),
+                    *("--candidates", f"{RESULTS}/dense-trec-dl-2019/runs/elastic-12.trec.gz", *threads),
+                ),
+            ),
+            there,
+            tradeoff,
+        ),
+        Study(
             "glue",
             (
                 ("-m", "experiments.glue", "train", str(glue), "--backbone", "intfloat/e5-small-v2", *threads),

@@ -23,13 +23,16 @@ parser.add_argument("--collection", default="python-docs", help="irds:<id>, a fo
 parser.add_argument("--model", default="default", help="of the ranker: shipped checkpoint, folder or Hugging Face id")
 parser.add_argument("--encoder", default="default-dense", help="of the denser, likewise (default: %(default)s)")
 parser.add_argument("--encode", default="50%", metavar="BUDGET", help="for encoding a query (default: 50%%)")
-parser.add_argument("--budget", default="10%", help="for reranking a query's candidates (default: 10%%)")
+parser.add_argument("--budget", default="25%", help="for reranking a query's candidates (default: 25%%)")
 args = parser.parse_args()
 
 docs = open_collection(args.collection)
 denser = ElasticDenser(args.encoder, budget=args.encode)
 index = dense_index(docs, denser, verbose=True)
 first = denser >> index.np_retriever(num_results=100, drop_query_vec=True)
-pipeline = first >> docs.text_loader() >> ElasticRanker(args.model, budget=args.budget)
+ranker = ElasticRanker(
+    args.model, budget=args.budget, first_stage="dense"
+)  # whose plans trust the order they are given
+pipeline = first >> docs.text_loader() >> ranker
 
 print(pipeline.search(args.query)[["docno", "score"]].head(10).to_string(index=False))
