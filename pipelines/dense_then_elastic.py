@@ -30,9 +30,7 @@ docs = open_collection(args.collection)
 denser = ElasticDenser(args.encoder, budget=args.encode)
 index = dense_index(docs, denser, verbose=True)
 first = denser >> index.np_retriever(num_results=100, drop_query_vec=True)
-ranker = ElasticRanker(
-    args.model, budget=args.budget, first_stage="dense"
-)  # whose plans trust the order they are given
+ranker = ElasticRanker(args.model, budget=args.budget, first_stage="dense")  # whose plans trust the order of vectors
 pipeline = first >> docs.text_loader() >> ranker
 
 print(pipeline.search(args.query)[["docno", "score"]].head(10).to_string(index=False))

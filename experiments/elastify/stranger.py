@@ -24,9 +24,8 @@ SEED = 0
 MINI_BATCH = 32  # pairs that are padded together
 # Pairs are seen once or so, and on a processor dropout takes half of the time.
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-EAGER = {
-    "attn_implementation": "eager"
-}  # PyTorch's fused attention is slow backwards on processors, in bfloat16 above all
+# PyTorch's fused attention is slow backwards on processors, in bfloat16 above all.
+EAGER = {"attn_implementation": "eager"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Settings:
     Attributes:
         epochs: passes over the data.
         negatives: candidates of the query that stand beside each positive, drawn from its BM25 candidates.
-        batch_size: pairs a step, at most.
+        batch_size: pairs a step; of lists, as many whole ones as that makes.
         learning_rate: peak, after a tenth of the steps.
         max_length: most tokens of a pair.
         max_steps: stop there; None for all.
