@@ -95,21 +95,21 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
         begin, num_labels=1, max_length=settings.max_length, config_kwargs=NO_DROPOUT, model_kwargs=EAGER
     )
     if is_prepared(data):
-        rows, groups = lists(data, settings.negatives), max(1, settings.batch_size // (1 + settings.negatives))
+        rows, batch = lists(data, settings.negatives), max(1, settings.batch_size // (1 + settings.negatives))
         loss: Any = ListNetLoss(model, mini_batch_size=MINI_BATCH)
     else:
-        rows, groups = pairs(read_sources(data), settings.negatives), settings.batch_size
+        rows, batch = pairs(read_sources(data), settings.negatives), settings.batch_size
         loss = BinaryCrossEntropyLoss(model)
     # A step's texts come from one source, and so are about as long: little is padded.
     by_source = DatasetDict({name: Dataset.from_list(own) for name, own in rows.items()})
-    steps = settings.max_steps or int(settings.epochs * sum(map(len, rows.values())) / groups)
-    arguments: dict[str, Any] = {"max_steps": settings.max_steps} if settings.max_steps is not None else {}
+    steps = settings.max_steps or int(settings.epochs * sum(map(len, rows.values())) / batch)
     trainer = CrossEncoderTrainer(
         model=model,
         args=CrossEncoderTrainingArguments(
             output_dir=str(output / "run"),
             num_train_epochs=settings.epochs,
-            per_device_train_batch_size=groups,
+            max_steps=settings.max_steps or -1,  # as many as the epochs have
+            per_device_train_batch_size=batch,
             learning_rate=settings.learning_rate,
             warmup_steps=steps // 10,
             save_steps=settings.save_steps,
@@ -119,7 +119,6 @@ def train_cross_encoder(data: str, output: str | Path, *, start: str | None, set
             use_cpu=device.type == "cpu",
             report_to="none",
             seed=SEED,
-            **arguments,
         ),
         train_dataset=by_source,
         loss=loss,
