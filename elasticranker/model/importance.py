@@ -20,9 +20,9 @@ class Importance:
     """Accumulated importance: `heads` `[layers, h]` and `neurons` `[layers, f]`."""
 
     def __init__(self, encoder: Encoder) -> None:
-        shape = encoder.shape
-        self.heads = torch.zeros(shape.layers, shape.heads)
-        self.neurons = torch.zeros(shape.layers, shape.neurons)
+        shape, device = encoder.shape, next(encoder.parameters()).device
+        self.heads = torch.zeros(shape.layers, shape.heads, device=device)
+        self.neurons = torch.zeros(shape.layers, shape.neurons, device=device)
 
 
 def measure_importance(
