@@ -75,8 +75,8 @@ def model_card(
 
     It is made of `checkpoint.provenance`, all of whose entries may be missing: `backbone`, `teacher`, `sources` (names,
     or a mapping from names to numbers of queries), `training` (arguments), `before` (the run that it went on from),
-    `date`, `tuned_on` (`collection`, `queries`), `tuned_for` (the same by first stage), `calibrated_on` (see
-    `set_calibration`), `elastified` (`original`, `keep_full`, and how far the full model moved, see
+    `date`, `tuned_on` (`collection`, `queries`), `tuned_for` (the same by first stage), `chosen_on` (the same, of the
+    choice between this run's weights and others), `calibrated_on` (see `set_calibration`), `elastified` (`original`, `keep_full`, and how far the full model moved, see
     `elasticranker.training.elastifying.moving`), `licence` (of the weights, a Hugging Face identifier), `language`,
     `limits` (sentences).
 
@@ -274,6 +274,11 @@ def _training(about: Mapping[str, Any]) -> str:
         parts.append("The training data is not recorded.")
     if about.get("training"):
         parts.append(f"```json\n{json.dumps(about['training'], indent=1, sort_keys=True)}\n```")
+    if seen := about.get("chosen_on"):
+        parts.append(
+            f"{len(seen['queries'])} queries of {public_name(str(seen['collection']))} chose these weights and no "
+            "others; experiments leave them out."
+        )
     if about.get("before"):
         parts.append(f"It went on from an earlier run:\n\n```json\n{json.dumps(about['before'], indent=1)}\n```")
     return "\n\n".join(parts)

@@ -262,11 +262,12 @@ def is_elastic(source: str | Path, revision: str | None = None) -> bool:
 
 
 def tuned_on(source: str | Path, revision: str | None = None) -> list[str]:
-    """`query_key`s of the queries that a checkpoint's ladders and calibration saw; none for ordinary cross-encoders."""
+    """`query_key`s of the queries that its ladders, calibration or choice saw; none for ordinary cross-encoders."""
     if not is_elastic(source, revision):
         return []
     about = read_manifest(resolve(source, revision))["provenance"]
-    saw = [about.get("tuned_on", {}), about.get("calibrated_on", {}), *about.get("tuned_for", {}).values()]
+    saw = [about.get(name, {}) for name in ("tuned_on", "calibrated_on", "chosen_on")]
+    saw += about.get("tuned_for", {}).values()
     return sorted({key for seen in saw for key in seen.get("queries", [])})
 
 

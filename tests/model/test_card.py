@@ -78,6 +78,13 @@ def test_the_ladder_is_a_table(known: Checkpoint) -> None:
     assert "Tuned on 3 queries of msmarco-reduced." in card
 
 
+def test_it_says_which_queries_chose_the_weights(known: Checkpoint) -> None:
+    assert "chose these weights" not in model_card(known)
+    chosen = {"chosen_on": {"collection": "/data/msmarco-reduced", "queries": ["d", "e"]}}
+    card = model_card(replace(known, provenance=PROVENANCE | chosen))
+    assert "2 queries of msmarco-reduced chose these weights and no others" in card
+
+
 def test_sources_have_their_licences(known: Checkpoint) -> None:
     card = model_card(known)
     assert "| squadshifts-reddit | SQuADShifts | 1,200 | CC BY 4.0 |" in card

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from elasticranker.model.checkpoint import copy_checkpoint, fingerprint, load
+from elasticranker.model.checkpoint import add_provenance, copy_checkpoint, fingerprint, load, tuned_on
 from elasticranker.planning.calibration import Calibration, Line
 from elasticranker.planning.plan import SubNet
 from tests.planning.test_cost import elastic
@@ -135,3 +135,14 @@ def test_a_calibration_that_lacks_a_sub_network_is_refused(saved: Path, tmp_path
     checkpoint.calibration = Calibration({SubNet(3): Line()})
     with pytest.raises(ValueError, match="lacks sub-networks"):
         load(checkpoint.save(tmp_path / "half"))
+
+
+def test_it_knows_every_query_that_tuning_calibrating_or_choosing_it_saw(copy: Path) -> None:
+    add_provenance(
+        copy,
+        tuned_on={"queries": ["a", "b"]},
+        calibrated_on={"queries": ["b", "c"]},
+        chosen_on={"queries": ["d"]},
+        tuned_for={"dense": {"queries": ["e"]}},
+    )
+    assert tuned_on(copy) == ["a", "b", "c", "d", "e"]
