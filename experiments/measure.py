@@ -39,7 +39,7 @@ class Study:
         commands: arguments of Python, without the output folder.
         needs: files and folders that must be there.
         figures: file in the results to the ending of its name among the reports.
-        model: the checkpoint that is measured; None where it trains its own.
+        model: the checkpoint that is measured; None where it is none that ships.
     """
 
     name: str
@@ -62,6 +62,8 @@ def studies(data: Path) -> list[Study]:
     statics = [(depth, data / f"dense-static-{depth}" / "checkpoint") for depth in (2, 6)]
     alone = [f"{depth}={folder}" for depth, folder in statics if folder.is_dir()]  # trained as TRAINING.md says
     dense = ("-m", "experiments.dense")
+    theirs = data / "my-cross-encoder", data / "my-elastic"  # made as TRAINING.md says
+    elastify = ("--original", str(theirs[0]), "--elastic", str(theirs[1]))
     shown = ("--dims", "192", "96", *(("--static", *alone) if alone else ()))
     minilm, depths = "all-MiniLM-L6-v2", ("2", "3", "4", "6")
     others = ("--other", f"{minilm}=sentence-transformers/{minilm}", "--depths", *depths)
@@ -109,6 +111,19 @@ def studies(data: Path) -> list[Study]:
             (("-m", "experiments.long_documents", str(dev), "--queries", "60", *threads),),
             (dev,),
             tradeoff,
+        ),
+        *(
+            Study(
+                f"elastify-{name}",
+                (("-m", "experiments.elastify", "report", *named, *elastify),),
+                (*needs, *theirs),
+                tradeoff,
+                model=None,
+            )
+            for name, named, needs in (
+                ("trec-dl-2019", dl, there),
+                ("msmarco-dev-reduced", (str(dev), "--queries", "100"), (dev,)),
+            )
         ),
         Study(
             "online-trec-dl-2019",
