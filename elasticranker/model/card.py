@@ -76,9 +76,9 @@ def model_card(
     It is made of `checkpoint.provenance`, all of whose entries may be missing: `backbone`, `teacher`, `sources` (names,
     or a mapping from names to numbers of queries), `training` (arguments), `before` (the run that it went on from),
     `date`, `tuned_on` (`collection`, `queries`), `tuned_for` (the same by first stage), `chosen_on` (the same, of the
-    choice between this run's weights and others), `calibrated_on` (see `set_calibration`), `elastified` (`original`, `keep_full`, and how far the full model moved, see
-    `elasticranker.training.elastifying.moving`), `licence` (of the weights, a Hugging Face identifier), `language`,
-    `limits` (sentences).
+    choice between this run's weights and others), `calibrated_on` (see `set_calibration`), `elastified` (`original`,
+    `keep_full`, and how far the full model moved, see `elasticranker.training.elastifying.moving`), `licence` (of the
+    weights, a Hugging Face identifier), `language`, `limits` (sentences).
 
     Args:
         checkpoint: the checkpoint.

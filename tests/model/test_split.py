@@ -178,7 +178,8 @@ def test_a_pairs_score_is_the_same_alone_in_company_and_from_stage_to_stage(engi
     texts = engine.pairs.tokens(["who is at the bank", *documents])
     pairs = [engine.pairs.pair(texts[0], document) for document in texts[1:]]
     company = engine.every_exit(pairs, subnet.width)[depth]
-    np.testing.assert_allclose(company, alone, atol=1e-5)
+    # Scores are about 50, where float32 has steps of 4e-6: kernels for other shapes may add in another order.
+    np.testing.assert_allclose(company, alone, rtol=1e-6, atol=1e-5)
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
